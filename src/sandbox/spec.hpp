@@ -1,0 +1,75 @@
+#pragma once
+#include "support/secret.hpp"
+
+#include <boost/json.hpp>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+/// A sample's world as Python hands it over: the JSON of ProxmoxSandboxEnvironmentConfig
+/// (python/proxmoxsandbox/schema.py), checked whole before anything is created.
+namespace px::sandbox {
+
+/// Where a VM's disk comes from: exactly one is set.
+struct VmSourceSpec {
+  std::optional<std::string> built_in;
+  std::optional<std::string> ova;
+  std::optional<std::string> existing_vm_template_tag;
+  std::optional<std::string> existing_backup_name;
+
+  /// "built_in debian13-small", for messages.
+  std::string text() const;
+};
+
+struct VmNicSpec {
+  std::string vnet_alias;
+  std::optional<std::string> mac;
+  std::optional<std::string> ipv4;
+};
+
+struct VmSpec {
+  VmSourceSpec vm_source_config;
+  std::optional<std::string> name;  ///< DNS name
+  int ram_mb = 2048;                ///< 16..4'194'304
+  int vcpus = 2;                    ///< 1..512
+  std::optional<std::vector<VmNicSpec>> nics;
+  bool is_sandbox = true;
+  bool uefi_boot = false;
+  std::optional<std::string> disk_controller;  ///< scsi, ide
+  std::optional<std::string> nic_controller;   ///< virtio, e1000
+  bool firewall = false;
+  std::string os_type = "l26";
+  std::optional<std::string> cpu;  ///< none = host
+  bool await_before_next_vm = false;
+  std::optional<std::string> user;  ///< default user in the guest; none = root
+};
+
+/// Connection data that the first version of the provider took in the configuration; each one
+/// given here wins over the environment for this sample.
+struct InstanceOverrides {
+  std::optional<std::string> host;
+  std::optional<int> port;
+  std::optional<std::string> user;
+  std::optional<std::string> user_realm;
+  Secret password;
+  std::optional<std::string> node;
+  std::optional<bool> verify_tls;
+  std::optional<std::string> image_storage;
+
+  bool any() const noexcept;
+};
+
+struct Spec {
+  std::string instance_pool_id = "default";
+  InstanceOverrides overrides;
+  std::vector<VmSpec> vms;  ///< at least one with is_sandbox
+};
+
+/// Reads and checks. Throws Error{bad_input} naming the field, its value and what would be right;
+/// Error{unsupported} for what this version can't do.
+Spec parse_spec(std::string_view json_text);
+
+}  // namespace px::sandbox
