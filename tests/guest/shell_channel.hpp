@@ -83,14 +83,18 @@ class ShellChannel : public Channel {
   }
 
  private:
-  /// The text with the guest's directory replaced by the test's.
+  /// The text as it must be on this machine: the guest's directory is the test's, and where
+  /// busybox is the shell there is no util-linux setpriv, as in guests that have only busybox.
   std::string here(std::string text) const {
-    for (const std::string_view there : {std::string_view{"/run/.proxmox-sandbox"}}) {
-      for (auto at = text.find(there); at != std::string::npos; at = text.find(there, at + 1)) {
-        text.replace(at, there.size(), records().string());
-      }
-    }
+    replace_all(text, "/run/.proxmox-sandbox", records().string());
+    if (shell_.size() > 1) replace_all(text, "command -v setpriv", "command -v no-setpriv");
     return text;
+  }
+
+  static void replace_all(std::string& text, std::string_view from, std::string_view to) {
+    for (auto at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size())) {
+      text.replace(at, from.size(), to);
+    }
   }
 
   static int spawn(const std::vector<std::string>& words, const std::string& base) {

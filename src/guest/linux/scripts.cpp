@@ -74,8 +74,8 @@ if [ "$was" != - ]; then
 fi
 IFS= read -r a; printf %b "$a" >u; a=
 who "$user" || { echo "u 126" >r; answer; }
-if [ "$u" = 0 ]; then set --
-elif t=$(command -v setpriv) && [ ! -L "$t" ]; then set -- "$t" "--reuid=$u" "--regid=$g" --init-groups
+if [ "$u" = 0 ]; then set -- /bin/sh -s
+elif t=$(command -v setpriv) && [ ! -L "$t" ]; then set -- "$t" "--reuid=$u" "--regid=$g" --init-groups /bin/sh -s
 else set -- su -s /bin/sh "$n" -c "exec /bin/sh -s"; fi
 hh=$h; [ "$home" = "$user" ] || hh=$(who "$home" && echo "$h")
 mkfifo -m 666 p1 p2
@@ -97,7 +97,7 @@ case $in in
   else echo "b 0" >r; kill $w $a $b; answer; fi;;
 esac
 (export HOME="$h" USER="$n" LOGNAME="$n" SHELL="$s" LANG=C.UTF-8; cd "$hh" 2>/dev/null || cd /
- exec setsid "$@" /bin/sh -s) <u 7>k >p1 2>p2 3>&- 4>&- & m=$!
+ exec setsid "$@") <u 7>k >p1 2>p2 3>&- 4>&- & m=$!
 echo $m >p; exec 8<&-
 wait $m; rc=$?
 trap : USR1; kill $w
