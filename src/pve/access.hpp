@@ -1,0 +1,18 @@
+#pragma once
+#include "pve/client.hpp"
+
+#include <map>
+#include <set>
+#include <string>
+
+/// /access: what the caller may do.
+namespace px::pve::access {
+
+/// Path (`/`, `/storage/local`...) -> the caller's privileges there.
+using Permissions = std::map<std::string, std::set<std::string>>;
+awaitable<Permissions> permissions(Client& client);
+
+/// Whether `privilege` is held on `path` or propagated from above.
+bool holds(const Permissions& permissions, std::string_view path, std::string_view privilege);
+
+}  // namespace px::pve::access

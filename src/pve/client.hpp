@@ -1,0 +1,89 @@
+#pragma once
+#include "pve/connection.hpp"
+#include "pve/instance.hpp"
+#include "pve/params.hpp"
+#include "pve/session.hpp"
+#include "support/async.hpp"
+#include "support/json.hpp"
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+
+namespace px::pve {
+
+/// What a call costs the server. Calls that need root are handed to three worker processes, one
+/// at a time each; a caller that fills all three makes everyone's calls time out after 30 s
+/// (pve-facts sections 2 and 14).
+enum class Load : std::uint8_t {
+  light,      ///< answered by the front server itself: version, config, nextid, cluster/...
+  worker,     ///< holds one of the three workers; at most 3 of ours at once
+  bulk_read,  ///< holds a worker for long (agent file-read); at most 2 of ours at once
+};
+
+struct CallOptions {
+  Deadline deadline = Deadline::after(std::chrono::seconds{60});
+  Load load = Load::worker;
+  /// Sending it twice does no harm, though it is no GET.
+  bool repeatable = false;
+  /// Answers that mean "locked, try later" (Errc::busy) are waited out until the deadline.
+  bool wait_for_lock = false;
+  /// For Error::doing.
+  std::string doing{};
+};
+
+/// Counters since the client was made, for benches and tests.
+struct Stats {
+  std::map<std::string, std::uint64_t> requests;  ///< sent, by method; logins and repeats too
+  std::uint64_t repeated = 0;                     ///< of these, repeats
+  std::uint64_t logins = 0;
+  std::uint64_t connections = 0;
+  std::uint64_t total() const noexcept;
+};
+
+/// The API of one server. Calls may overlap; one I/O thread. Must outlive its calls.
+///
+/// `path` is the part after /api2/json, its pieces percent-encoded. Results are the answer's
+/// `data`. Errors: px::Error, see classify() and ConnectionPool.
+///
+/// Sent twice: a GET (or a `repeatable` call) whose connection died or that was answered 595..599,
+/// at most 3 times in all; anything when it was surely not sent (no connection) or answered 401
+/// for an old ticket. Nothing else.
+class Client {
+ public:
+  Client(asio::any_io_executor executor, asio::thread_pool& pool, Instance instance);
+  ~Client();
+  Client(const Client&) = delete;
+  Client& operator=(const Client&) = delete;
+
+  awaitable<json::value> get(std::string path, Params query = {}, CallOptions options = {});
+  awaitable<json::value> post(std::string path, Params body = {}, CallOptions options = {});
+  awaitable<json::value> put(std::string path, Params body = {}, CallOptions options = {});
+  awaitable<json::value> del(std::string path, Params query = {}, CallOptions options = {});
+
+  /// POST of a streamed body on a connection of its own.
+  awaitable<json::value> post_stream(std::string path, std::string content_type, BodySource& body,
+                                     CallOptions options);
+
+  /// Closes the connections. Calls under way go on; later ones open new connections.
+  awaitable<void> close();
+
+  const Instance& instance() const noexcept;
+  asio::thread_pool& pool() noexcept;
+  Stats stats() const;
+
+  /// The server's clock, seconds since 1970, from the last answer's Date header; ours before.
+  std::int64_t server_time() const noexcept;
+
+  /// Whether the server's file-read knows offset, count and decode (qemu-server 9.1.5); empty
+  /// until a call has shown it. Set by pve::agent.
+  std::optional<bool> reads_by_offset;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace px::pve

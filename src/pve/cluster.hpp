@@ -1,0 +1,34 @@
+#pragma once
+#include "pve/client.hpp"
+#include "pve/ids.hpp"
+
+#include <string>
+#include <vector>
+
+/// /cluster: next id, resources, tasks.
+namespace px::pve::cluster {
+
+/// The lowest free id. Not a reservation: create, and on already_exists take another.
+awaitable<Vmid> next_id(Client& client);
+/// Whether nobody has this id now.
+awaitable<bool> is_free(Client& client, Vmid vmid);
+
+/// A VM anywhere in the cluster. Name, tags and template come up to 10 s late: look them up in
+/// qemu::list() (pve-facts section 5).
+struct VmResource {
+  VmRef vm;
+  std::string name;
+  std::string status;
+  std::string pool;
+  std::vector<std::string> tags;
+  bool is_template = false;
+};
+awaitable<std::vector<VmResource>> vms(Client& client);
+
+struct ClusterTask {
+  std::string upid;
+  std::string status;  ///< empty while running
+};
+awaitable<std::vector<ClusterTask>> tasks(Client& client);
+
+}  // namespace px::pve::cluster

@@ -1,0 +1,89 @@
+#pragma once
+#include "pve/client.hpp"
+#include "pve/ids.hpp"
+#include "pve/tasks.hpp"
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+/// VMs: /nodes/{node}/qemu. Source: qemu-server API2/Qemu.pm; facts measured on PVE 9.2.
+///
+/// What starts a task returns its UPID, is never sent twice when it may have taken effect, and
+/// waits out locks until the deadline; give the UPID to wait_for_task().
+namespace px::pve::qemu {
+
+struct VmSummary {
+  Vmid vmid;
+  std::string name;
+  std::vector<std::string> tags;
+  std::string status;  ///< running, stopped
+  bool is_template = false;
+  std::string lock;
+};
+/// All VMs of a node that the caller may see, from their configurations (fresh).
+awaitable<std::vector<VmSummary>> list(Client& client, NodeName node);
+
+struct VmConfigMap {
+  std::map<std::string, std::string> values;  ///< option -> text as in the file, without digest
+  std::string digest;
+  /// Empty when unset.
+  std::string get(std::string_view option) const;
+};
+/// The configuration in force (without pending changes).
+awaitable<VmConfigMap> config(Client& client, VmRef vm);
+
+struct VmStatus {
+  bool running = false;
+  std::string qmp_status;  ///< running, paused, prelaunch, stopped...
+  std::string lock;
+  bool agent_configured = false;
+  bool is_template = false;
+  std::int64_t uptime = 0;  ///< seconds
+};
+awaitable<VmStatus> status(Client& client, VmRef vm);
+
+/// Makes a VM; `config` as the API takes it (memory, scsi0, net0...). already_exists: the id is
+/// taken, here or as the end of the task.
+awaitable<Upid> create(Client& client, VmRef vm, Params config, Deadline deadline);
+
+struct Clone {
+  Vmid new_id;
+  std::string name{};
+  std::string description{};
+  std::string pool{};
+  std::optional<bool> full{};          ///< unset: linked for a template, else full
+  std::optional<StorageId> storage{};  ///< full clones only
+  std::optional<std::string> snapshot{};
+  std::optional<NodeName> target{};  ///< another node, on shared storage
+};
+/// Copies a VM and waits for the end. It waits itself because the task carries the id of the
+/// source, so that a lost answer can't be found in the task list: then the copy's own
+/// configuration (its name and description, its lock) tells. already_exists: the id is taken.
+awaitable<void> clone(Client& client, VmRef source, Clone what, Deadline deadline);
+
+/// Turns a stopped VM into a template, for good.
+awaitable<Upid> make_template(Client& client, VmRef vm, Deadline deadline);
+
+/// Sets (and with `delete`, unsets) options at once; what can't change while running becomes
+/// pending. Setting the same twice is harmless, so it is repeated when its answer is lost.
+awaitable<void> set_config(Client& client, VmRef vm, Params changes, Deadline deadline);
+
+awaitable<Upid> start(Client& client, VmRef vm, Deadline deadline);
+/// Pulls the plug. Fine for a stopped VM.
+awaitable<Upid> stop(Client& client, VmRef vm, Deadline deadline);
+/// Asks the guest to shut down, and pulls the plug after `patience` when `force`.
+awaitable<Upid> shutdown(Client& client, VmRef vm, std::chrono::seconds patience, bool force,
+                         Deadline deadline);
+/// Removes a stopped VM with its disks, and every mention of it (purge).
+awaitable<Upid> destroy(Client& client, VmRef vm, Deadline deadline);
+
+/// `/nodes/NODE/qemu/VMID` + `rest`.
+std::string path_of(const VmRef& vm, std::string_view rest = {});
+/// Tags as the API writes them (`a;b`), split. Also takes commas and blanks.
+std::vector<std::string> split_tags(std::string_view text);
+
+}  // namespace px::pve::qemu

@@ -1,0 +1,60 @@
+#pragma once
+#include "pve/body_source.hpp"
+#include "pve/client.hpp"
+#include "pve/ids.hpp"
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+/// Storages of a node: /nodes/{node}/storage.
+namespace px::pve::storage {
+
+struct StorageSummary {
+  StorageId id;
+  std::string type;                  ///< dir, lvmthin, zfspool...
+  std::vector<std::string> content;  ///< images, iso, import...
+  bool active = false;
+  bool enabled = false;
+  bool shared = false;
+  std::int64_t total = 0;      ///< bytes
+  std::int64_t available = 0;  ///< bytes
+  bool holds(std::string_view content_type) const noexcept;
+};
+awaitable<std::vector<StorageSummary>> list(Client& client, NodeName node);
+
+struct Volume {
+  VolumeId id;
+  std::string content;
+  std::string format;
+  std::int64_t size = 0;  ///< bytes
+  std::optional<Vmid> vmid;
+  std::int64_t created = 0;  ///< seconds since 1970, 0 = unknown
+};
+/// `content`: iso, import, images...; empty = all.
+awaitable<std::vector<Volume>> content(Client& client, NodeName node, StorageId storage,
+                                       std::string content_type);
+
+/// Removes a volume and returns when it is gone; one that isn't there is fine.
+awaitable<void> delete_volume(Client& client, NodeName node, VolumeId volume, Deadline deadline);
+
+struct Upload {
+  NodeName node;
+  StorageId storage;
+  std::string content;    ///< iso, import, vztmpl
+  std::string file_name;  ///< [A-Za-z0-9._-], 1..255, with an extension that fits the content
+  std::string sha256{};   ///< hexadecimal; checked by the server when given
+  std::function<void(std::uint64_t sent, std::uint64_t size)> progress{};
+};
+/// Streams a file to a storage in constant memory and returns the UPID of the task that puts it in
+/// place: nothing may use the file before that task has ended (pve-facts section 10a). An
+/// existing file of that name is replaced silently. When the answer is lost the upload is repeated
+/// once: the same bytes under the same name do no harm.
+awaitable<Upid> upload(Client& client, Upload what, BodySource& source, Deadline deadline);
+
+/// The volume an upload makes: `local:iso/a.iso`.
+VolumeId volume_of(const Upload& what);
+
+}  // namespace px::pve::storage
