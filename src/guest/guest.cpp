@@ -72,22 +72,16 @@ bool is_user_name(std::string_view name) {
 
 }  // namespace
 
-/// Adds the time of a call to Guest::busy().
+/// Counts the calls that are under way.
 class Guest::Meter {
  public:
-  explicit Meter(Guest& guest) : guest_{guest}, started_{std::chrono::steady_clock::now()} {
-    ++guest_.running_;
-  }
+  explicit Meter(Guest& guest) : guest_{guest} { ++guest_.running_; }
   Meter(const Meter&) = delete;
   Meter& operator=(const Meter&) = delete;
-  ~Meter() {
-    --guest_.running_;
-    guest_.busy_ += std::chrono::steady_clock::now() - started_;
-  }
+  ~Meter() { --guest_.running_; }
 
  private:
   Guest& guest_;
-  std::chrono::steady_clock::time_point started_;
 };
 
 Guest::Guest(std::shared_ptr<Channel> channel, asio::thread_pool& pool, std::string user)

@@ -52,12 +52,6 @@ class Guest {
   /// file_not_found (a parent that is no directory).
   awaitable<void> write_file(std::string path, std::string contents);
 
-  /// Forgets what the guest holds of earlier commands (after a snapshot was restored).
-  void forget_records() { forget_.clear(); }
-
-  /// Time spent in all calls so far.
-  std::chrono::steady_clock::duration busy() const noexcept { return busy_; }
-
  private:
   class Meter;
 
@@ -82,7 +76,6 @@ class Guest {
   std::vector<std::string> forget_;
   int running_ = 0;
   bool medium_works_ = true;
-  std::chrono::steady_clock::duration busy_{};
   double medium_bytes_per_second_ = 25e6;  // measured on the way; guest-facts section 1
 };
 

@@ -136,6 +136,26 @@ awaitable<void> shielded(awaitable<void> operation) {
   if (cancelled) throw_cancelled();
 }
 
+awaitable<void> with_cleanup(awaitable<void> body, awaitable<void> cleanup) {
+  std::exception_ptr failure;
+  try {
+    co_await std::move(body);
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  // After a cancellation nothing could be waited for, the clean-up included.
+  if (failure) {
+    co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+    try {
+      co_await shielded(std::move(cleanup));
+    } catch (const std::exception&) {
+      // The body's error is the one to tell.
+    }
+    std::rethrow_exception(failure);
+  }
+  co_await shielded(std::move(cleanup));
+}
+
 awaitable<Semaphore::Permit> Semaphore::acquire() {
   if (free_ > 0) {
     --free_;

@@ -85,6 +85,10 @@ auto run_in_pool(asio::thread_pool& pool, F work) -> awaitable<std::invoke_resul
 /// cancellation goes on. For clean-up, with a deadline of its own inside.
 awaitable<void> shielded(awaitable<void> operation);
 
+/// Runs `body`, then `cleanup` to its end, whatever became of the body and however often the caller
+/// is cancelled. The body's error wins; an error of the clean-up alone is thrown.
+awaitable<void> with_cleanup(awaitable<void> body, awaitable<void> cleanup);
+
 /// So many at once, first come first served. Not thread-safe: one I/O thread.
 class Semaphore {
  public:

@@ -1,0 +1,61 @@
+#include "image/built_in.hpp"
+
+#include "support/error.hpp"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <cstdlib>
+
+namespace px::image {
+
+namespace {
+
+constexpr std::array<BuiltIn, 1> built_ins{{
+    {"debian13-small", "debian13-small.qcow2",
+     "`make image` in a checkout of Proxmox Sandbox builds it"},
+}};
+
+std::string variable(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+}  // namespace
+
+const BuiltIn& find_built_in(std::string_view name) {
+  std::vector<std::string_view> names;
+  for (const auto& built_in : built_ins) {
+    if (built_in.name == name) return built_in;
+    names.push_back(built_in.name);
+  }
+  throw_bad_input("vm_source_config.built_in", name,
+                  fmt::format("the built-ins of this version are: {}", fmt::join(names, ", ")));
+}
+
+std::vector<std::filesystem::path> image_directories() {
+  std::vector<std::filesystem::path> out;
+  const std::string list = variable("PROXMOX_SANDBOX_IMAGES");
+  for (std::size_t at = 0; at < list.size();) {
+    const auto colon = std::min(list.find(':', at), list.size());
+    if (colon > at) out.emplace_back(list.substr(at, colon - at));
+    at = colon + 1;
+  }
+  const std::string cache = variable("XDG_CACHE_HOME");
+  const std::filesystem::path base = cache.empty()
+                                         ? std::filesystem::path{variable("HOME")} / ".cache"
+                                         : std::filesystem::path{cache};
+  out.push_back(base / "proxmox-sandbox" / "images");
+  return out;
+}
+
+std::optional<std::filesystem::path> file_of(const BuiltIn& built_in) {
+  for (const auto& directory : image_directories()) {
+    std::error_code error;
+    auto file = directory / built_in.file;
+    if (std::filesystem::is_regular_file(file, error)) return file;
+  }
+  return std::nullopt;
+}
+
+}  // namespace px::image

@@ -1,0 +1,117 @@
+#include "sandbox/cleanup.hpp"
+
+#include "pve/qemu.hpp"
+#include "pve/storage.hpp"
+#include "sandbox/host.hpp"
+#include "sandbox/instances.hpp"
+#include "sandbox/marks.hpp"
+#include "sandbox/removal.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace px::sandbox {
+
+using namespace std::chrono_literals;
+
+namespace {
+
+struct Report {
+  std::vector<std::string> removed;
+  std::vector<std::string> left;
+};
+
+bool selected(const Leftover& item, const std::string& id) {
+  return id.empty() || item.run == id || item.vm.vmid.text() == id;
+}
+
+awaitable<void> remove_one(pve::Client& client, Leftover item, Report& report) {
+  const auto text = fmt::format("VM {} ({}) on node {}", item.vm.vmid, item.name, item.vm.node);
+  try {
+    co_await remove_vm(client, item.vm, text, Deadline::after(3min));
+    report.removed.push_back("removed " + text);
+  } catch (const Error& error) {
+    report.left.push_back(fmt::format("{}: {}", text, error.what()));
+  }
+}
+
+/// Media of ours that a dead process left on the storages.
+awaitable<void> remove_media(Host& host, const std::string& id, Report& report) {
+  const auto storage = co_await host.iso_storage();
+  if (!storage) co_return;
+  for (const auto& volume :
+       co_await pve::storage::content(host.client(), host.node(), *storage, "iso")) {
+    const auto rest = volume.id.rest();
+    const auto run = run_of_medium(rest.substr(rest.rfind('/') + 1));
+    if (!run || (!id.empty() && *run != id)) continue;
+    try {
+      co_await pve::storage::delete_volume(host.client(), host.node(), volume.id,
+                                           Deadline::after(60s));
+      report.removed.push_back("removed medium " + volume.id.text());
+    } catch (const Error& error) {
+      report.left.push_back(fmt::format("medium {}: {}", volume.id.text(), error.what()));
+    }
+  }
+}
+
+awaitable<void> clean_host(Host& host, const std::string& id, Report& report) {
+  co_await host.check();
+  std::vector<awaitable<void>> work;
+  for (auto& item : co_await find_leftovers(host.client(), host.node())) {
+    if (selected(item, id)) work.push_back(remove_one(host.client(), std::move(item), report));
+  }
+  co_await all(std::move(work));
+  co_await remove_media(host, id, report);
+}
+
+}  // namespace
+
+awaitable<std::vector<Leftover>> find_leftovers(pve::Client& client, pve::NodeName node) {
+  std::vector<Leftover> out;
+  for (const auto& vm : co_await pve::qemu::list(client, node)) {
+    if (vm.is_template) continue;
+    const pve::VmRef ref{node, vm.vmid};
+    if (const auto run = run_of_tags(vm.tags)) {
+      out.push_back({ref, vm.name, *run});
+      continue;
+    }
+    std::optional<Mark> mark;
+    try {
+      mark = find_mark((co_await pve::qemu::config(client, ref)).get("description"));
+    } catch (const Error& error) {
+      if (error.kind != Errc::not_found) throw;
+      continue;
+    }
+    const bool tagged = std::find(vm.tags.begin(), vm.tags.end(), common_tag) != vm.tags.end();
+    if (mark || tagged) out.push_back({ref, vm.name, mark ? mark->run : ""});
+  }
+  co_return out;
+}
+
+awaitable<std::vector<std::string>> cleanup_from_environment(asio::thread_pool& pool,
+                                                             std::string id) {
+  const auto executor = co_await asio::this_coro::executor;
+  const RunId none;
+  Report report;
+  for (auto& instance : read_instances(process_environment())) {
+    const std::string server = instance.host;
+    try {
+      Host host{executor, pool, std::move(instance), none};
+      co_await clean_host(host, id, report);
+      host.client().close();
+    } catch (const Error& error) {
+      report.left.push_back(fmt::format("what is on {}: {}", server, error.what()));
+    }
+  }
+  if (!report.left.empty()) {
+    throw Error{Errc::unavailable, fmt::format("not everything could be removed:\n  {}",
+                                               fmt::join(report.left, "\n  "))};
+  }
+  if (!id.empty() && report.removed.empty()) {
+    throw_bad_input("id", id, "no run and no VM of ours has it");
+  }
+  co_return report.removed;
+}
+
+}  // namespace px::sandbox

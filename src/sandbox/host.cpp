@@ -1,0 +1,74 @@
+#include "sandbox/host.hpp"
+
+#include "pve/cluster.hpp"
+#include "pve/nodes.hpp"
+#include "pve/storage.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace px::sandbox {
+
+namespace {
+
+std::string template_note(const RunId& run) {
+  return fmt::format(
+      "Template made by Proxmox Sandbox; the VMs of Inspect samples are cloned from it.\n\n"
+      "inspect-run: {}\n",
+      run.text);
+}
+
+}  // namespace
+
+Host::Host(const asio::any_io_executor& executor, asio::thread_pool& pool, pve::Instance instance,
+           const RunId& run)
+    : client_{executor, pool, std::move(instance)},
+      node_{pve::NodeName::parse(client_.instance().node)},
+      templates_{client_, node_, client_.instance().image_storage, template_note(run)} {}
+
+awaitable<void> Host::check() {
+  const auto permit = co_await look_up_.acquire();
+  if (checked_) co_return;
+  const auto nodes = co_await pve::nodes::list(client_);
+  const auto it = std::find_if(nodes.begin(), nodes.end(),
+                               [&](const auto& node) { return node.name == node_; });
+  if (it == nodes.end()) {
+    std::vector<std::string> names;
+    for (const auto& node : nodes) names.push_back(node.name.text());
+    throw_bad_input(
+        "PROXMOX_NODE", node_.text(),
+        fmt::format("the nodes of {} are: {}", instance().host, fmt::join(names, ", ")));
+  }
+  if (!it->online) {
+    throw Error{Errc::unavailable, fmt::format("node {} of {} is offline", node_, instance().host)};
+  }
+  checked_ = true;
+}
+
+awaitable<std::optional<pve::StorageId>> Host::iso_storage() {
+  const auto permit = co_await look_up_.acquire();
+  if (!iso_storage_known_) {
+    for (const auto& storage : co_await pve::storage::list(client_, node_)) {
+      if (storage.active && storage.holds("iso")) {
+        iso_storage_ = storage.id;
+        break;
+      }
+    }
+    iso_storage_known_ = true;
+  }
+  co_return iso_storage_;
+}
+
+awaitable<pve::Vmid> Host::next_vmid() {
+  const auto permit = co_await look_up_.acquire();
+  auto proposed = co_await pve::cluster::next_id(client_);
+  // Samples that start side by side would all be proposed the same one.
+  if (last_vmid_ && proposed <= *last_vmid_) {
+    proposed = pve::Vmid::from_number(std::int64_t{last_vmid_->number()} + 1);
+  }
+  last_vmid_ = proposed;
+  co_return proposed;
+}
+
+}  // namespace px::sandbox

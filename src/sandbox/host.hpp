@@ -1,0 +1,56 @@
+#pragma once
+#include "image/template.hpp"
+#include "pve/client.hpp"
+#include "pve/ids.hpp"
+#include "pve/instance.hpp"
+#include "pve/version.hpp"
+#include "sandbox/marks.hpp"
+#include "support/async.hpp"
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace px::sandbox {
+
+/// One server as this run uses it: its client, and what was looked up there once.
+class Host {
+ public:
+  Host(const asio::any_io_executor& executor, asio::thread_pool& pool, pve::Instance instance,
+       const RunId& run);
+
+  /// Checks that the server can be used: reachable, login, node. Done once; later calls return at
+  /// once. Errors: unreachable, tls, auth, bad_input (the node's name, with those there are).
+  awaitable<void> check();
+
+  pve::Client& client() noexcept { return client_; }
+  image::Templates& templates() noexcept { return templates_; }
+  const pve::NodeName& node() const noexcept { return node_; }
+  const pve::Instance& instance() const noexcept { return client_.instance(); }
+
+  /// The storage that media for guests go to; none when the node has no storage for `iso`.
+  awaitable<std::optional<pve::StorageId>> iso_storage();
+
+  /// A VMID that is free and that no other start of this process was given. Another process may
+  /// take it first: on already_exists ask again.
+  awaitable<pve::Vmid> next_vmid();
+
+  /// At most two guests are waited for at once: a ping of a silent agent holds one of the server's
+  /// three workers for 3 s (pve-facts sections 2 and 9).
+  Semaphore boot_pings{2};
+  /// Sandboxes that live here now.
+  int live = 0;
+
+ private:
+  pve::Client client_;
+  pve::NodeName node_;
+  image::Templates templates_;
+  bool checked_ = false;
+  bool iso_storage_known_ = false;
+  std::optional<pve::StorageId> iso_storage_;
+  std::optional<pve::Vmid> last_vmid_;
+  Semaphore look_up_{1};
+};
+
+}  // namespace px::sandbox

@@ -1,0 +1,49 @@
+#pragma once
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+/// How what we create on a server says whose it is, from its first moment on: a VM carries its
+/// mark in the clone request's description, and tags from its template and its first
+/// configuration. Names that users know: tag `inspect` (docs/configuration.md).
+namespace px::sandbox {
+
+/// A run: all that one process creates. 8 characters [0-9a-f].
+struct RunId {
+  std::string text;
+  static RunId make();
+  /// Throws Error{bad_input}.
+  static RunId parse(std::string_view text);
+  /// "inspect-run-1a2b3c4d"
+  std::string tag() const;
+};
+
+/// The tag of every VM of ours.
+inline constexpr std::string_view common_tag = "inspect";
+
+struct Mark {
+  std::string run;     ///< RunId::text
+  std::string object;  ///< 16 characters [0-9a-f], unique for each VM: "did this clone succeed?"
+  std::string task;
+  std::string sample;
+};
+
+/// A VM's description: words for people, then the mark's lines.
+std::string describe_mark(const Mark& mark);
+
+/// The mark in a description, if there is one.
+std::optional<Mark> find_mark(std::string_view description);
+
+/// The run in a list of tags, if there is one.
+std::optional<std::string> run_of_tags(const std::vector<std::string>& tags);
+
+/// Names of media that travel into guests: "inspect-RUN-NONCE.iso".
+std::string medium_name(const RunId& run, std::string_view nonce);
+/// The run in a medium's name, if it is one of ours.
+std::optional<std::string> run_of_medium(std::string_view file_name);
+
+/// A DNS label of what people named: letters, digits and -, at most 40 characters, never empty.
+std::string dns_label(std::string_view text);
+
+}  // namespace px::sandbox

@@ -1,0 +1,86 @@
+#include "sandbox/run.hpp"
+
+#include "support/bytes.hpp"
+#include "support/log.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace px::sandbox {
+
+namespace {
+
+/// Instances with the same key share a Host, and with it their connections and look-ups.
+std::string key_of(const pve::Instance& instance) {
+  const auto secret =
+      sha256_hex(instance.password.reveal() + '\n' + instance.token_secret.reveal());
+  return fmt::format("{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}", instance.id, instance.host, instance.port,
+                     instance.user, instance.realm, instance.token_id, instance.node,
+                     instance.verify_tls, instance.fingerprint, instance.image_storage, secret);
+}
+
+awaitable<void> prepare_host(std::shared_ptr<Host> host, const Spec& spec) {
+  co_await host->check();
+  for (const auto& vm : spec.vms) co_await host->templates().get(template_request(vm));
+}
+
+}  // namespace
+
+Run::Run(asio::any_io_executor executor, asio::thread_pool& pool, Environment environment)
+    : executor_{std::move(executor)}, pool_{pool}, environment_{std::move(environment)} {}
+
+std::vector<std::shared_ptr<Host>> Run::hosts_for(const Spec& spec) {
+  std::vector<std::shared_ptr<Host>> out;
+  for (auto& instance : instances_for(spec, environment_)) {
+    auto& host = hosts_[key_of(instance)];
+    if (!host) host = std::make_shared<Host>(executor_, pool_, std::move(instance), id_);
+    out.push_back(host);
+  }
+  return out;
+}
+
+awaitable<void> Run::prepare(std::string spec_json) {
+  const Spec spec = parse_spec(spec_json);
+  std::vector<awaitable<void>> work;
+  for (const auto& host : hosts_for(spec)) work.push_back(prepare_host(host, spec));
+  co_await all(std::move(work));
+}
+
+awaitable<std::shared_ptr<Sandbox>> Run::bring_up(std::string spec_json, std::string task,
+                                                  std::string sample) {
+  const Spec spec = parse_spec(spec_json);
+  const auto hosts = hosts_for(spec);
+  const auto host = *std::min_element(
+      hosts.begin(), hosts.end(), [](const auto& a, const auto& b) { return a->live < b->live; });
+  auto sandbox = std::make_shared<Sandbox>(host, spec, id_, task, sample);
+  // Known to sweep() before anything of it exists.
+  sandboxes_.push_back(sandbox);
+  co_await host->check();
+  co_await sandbox->bring_up();
+  std::erase_if(sandboxes_, [](const auto& other) { return other->gone(); });
+  co_return sandbox;
+}
+
+awaitable<std::vector<std::string>> Run::sweep(bool cleanup) {
+  std::vector<std::string> lines;
+  std::vector<awaitable<void>> work;
+  for (const auto& sandbox : sandboxes_) {
+    if (sandbox->gone()) continue;
+    for (const auto& vm : sandbox->vms()) {
+      if (vm->vmid() == 0) continue;
+      lines.push_back(fmt::format("{}; console: {}", vm->text(), vm->console_url()));
+    }
+    if (cleanup) work.push_back(sandbox->destroy());
+  }
+  co_await all(std::move(work), false);
+  if (cleanup) {
+    sandboxes_.clear();
+  } else if (!lines.empty()) {
+    lines.push_back(
+        fmt::format("To delete all of it: inspect sandbox cleanup proxmox {}", id_.text));
+  }
+  co_return lines;
+}
+
+}  // namespace px::sandbox

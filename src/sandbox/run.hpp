@@ -1,0 +1,46 @@
+#pragma once
+#include "sandbox/host.hpp"
+#include "sandbox/instances.hpp"
+#include "sandbox/marks.hpp"
+#include "sandbox/sandbox.hpp"
+#include "support/async.hpp"
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace px::sandbox {
+
+/// All that one process makes on all servers. One I/O thread.
+class Run {
+ public:
+  Run(asio::any_io_executor executor, asio::thread_pool& pool,
+      Environment environment = process_environment());
+
+  const RunId& id() const noexcept { return id_; }
+
+  /// Checks a configuration and its servers, and makes the templates that it needs, so that no
+  /// sample waits for them. Errors name the field or variable; nothing of a sample exists then.
+  awaitable<void> prepare(std::string spec_json);
+
+  /// A sample's VMs, running. On an error or a cancellation nothing is left, or the log says what.
+  awaitable<std::shared_ptr<Sandbox>> bring_up(std::string spec_json, std::string task,
+                                               std::string sample);
+
+  /// Destroys what is still there; with `cleanup` false only describes it, a line for each VM.
+  /// Throws when something is left.
+  awaitable<std::vector<std::string>> sweep(bool cleanup);
+
+ private:
+  std::vector<std::shared_ptr<Host>> hosts_for(const Spec& spec);
+
+  asio::any_io_executor executor_;
+  asio::thread_pool& pool_;
+  Environment environment_;
+  RunId id_ = RunId::make();
+  std::map<std::string, std::shared_ptr<Host>> hosts_;
+  std::vector<std::shared_ptr<Sandbox>> sandboxes_;
+};
+
+}  // namespace px::sandbox

@@ -1,0 +1,56 @@
+#include "sandbox/sandbox.hpp"
+
+#include "support/bytes.hpp"
+#include "support/log.hpp"
+
+#include <fmt/format.h>
+
+namespace px::sandbox {
+
+Sandbox::Sandbox(std::shared_ptr<Host> host, const Spec& spec, const RunId& run,
+                 const std::string& task, const std::string& sample)
+    : host_{std::move(host)} {
+  for (std::size_t i = 0; i < spec.vms.size(); ++i) {
+    const auto& vm = spec.vms[i];
+    const auto name = vm.name.value_or(i == 0 ? "default" : fmt::format("vm-{}", i + 1));
+    vms_.push_back(
+        std::make_shared<Vm>(host_, vm, name, Mark{run.text, random_hex(16), task, sample}));
+    awaited_.push_back(vm.await_before_next_vm);
+  }
+  ++host_->live;
+}
+
+awaitable<void> Sandbox::bring_up() {
+  std::exception_ptr failure;
+  try {
+    co_await bring_up_in_order();
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  if (!failure) co_return;
+  co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+  try {
+    co_await destroy();
+  } catch (const Error& error) {
+    log::error("a start that failed could not be undone: {}", error.what());
+  }
+  std::rethrow_exception(failure);
+}
+
+awaitable<void> Sandbox::bring_up_in_order() {
+  std::vector<awaitable<void>> side_by_side;
+  for (std::size_t i = 0; i < vms_.size(); ++i) {
+    side_by_side.push_back(vms_[i]->bring_up());
+    if (awaited_[i] || i + 1 == vms_.size()) co_await all(std::exchange(side_by_side, {}));
+  }
+}
+
+awaitable<void> Sandbox::destroy() {
+  if (gone_) co_return;
+  std::vector<awaitable<void>> work;
+  for (const auto& vm : vms_) work.push_back(vm->destroy());
+  co_await all(std::move(work), false);
+  if (!std::exchange(gone_, true)) --host_->live;
+}
+
+}  // namespace px::sandbox

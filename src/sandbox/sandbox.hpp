@@ -1,0 +1,107 @@
+#pragma once
+#include "guest/guest.hpp"
+#include "sandbox/host.hpp"
+#include "sandbox/marks.hpp"
+#include "sandbox/spec.hpp"
+
+#include <atomic>
+#include <chrono>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+/// A sample's world: its VMs, from spec to running, and back to nothing.
+namespace px::sandbox {
+
+/// The template that a VM is cloned from.
+image::TemplateRequest template_request(const VmSpec& spec);
+
+/// One VM of a sample. Lives as long as someone holds it; its VM as long as its Sandbox says.
+class Vm : public std::enable_shared_from_this<Vm> {
+ public:
+  Vm(std::shared_ptr<Host> host, VmSpec spec, std::string name, Mark mark);
+
+  const std::string& name() const noexcept { return name_; }
+  bool is_sandbox() const noexcept { return spec_.is_sandbox; }
+  /// 0 before the VM exists.
+  std::uint32_t vmid() const noexcept { return vm_ ? vm_->vmid.number() : 0; }
+  const std::string& node() const noexcept { return host_->node().text(); }
+  const std::string& host() const noexcept { return host_->instance().host; }
+  std::string console_url() const;
+  /// Seconds by step: clone, configure, start, agent, commands. Any thread, once it is up.
+  std::map<std::string, double> timings() const;
+
+  /// Clones, configures, starts, and waits for the agent. What it began is undone by destroy().
+  awaitable<void> bring_up();
+  /// Stops and deletes the VM, whatever state it is in; nothing when it never came to be. Deletes
+  /// only what carries this VM's own mark. Errors say what is left.
+  awaitable<void> destroy();
+
+  /// See guest::Guest. Each holds this object while it runs. Error{unavailable} once destroyed.
+  awaitable<guest::ExecResult> exec(guest::ExecRequest request);
+  awaitable<std::string> read_file(std::string path, std::uint64_t limit);
+  awaitable<void> write_file(std::string path, std::string contents);
+
+  /// Snapshots with memory. Names: 2..40 of [A-Za-z0-9_-], a letter first.
+  awaitable<void> create_snapshot(std::string name, std::string description);
+  awaitable<void> restore_snapshot(std::string name);
+  awaitable<void> delete_snapshot(std::string name);
+  /// JSON: a list of {name, description, parent, snaptime, vmstate}.
+  awaitable<std::string> list_snapshots();
+
+  /// For messages: "VM 101 (victim) on node pve1".
+  std::string text() const;
+
+ private:
+  enum class State { planned, cloning, made, destroyed };
+  using Seconds = std::atomic<double>;
+
+  awaitable<void> clone(const image::Template& base);
+  awaitable<void> configure(const image::Template& base);
+  awaitable<void> start();
+  awaitable<void> wait_for_agent();
+  awaitable<bool> is_ours();
+  std::shared_ptr<guest::Guest> guest() const;
+
+  std::shared_ptr<Host> host_;
+  VmSpec spec_;
+  std::string name_;
+  Mark mark_;
+  State state_ = State::planned;
+  std::optional<pve::VmRef> vm_;
+  std::string drive_;
+  std::shared_ptr<guest::Guest> guest_;
+  Semaphore one_end_{1};
+  Seconds clone_{0}, configure_{0}, start_{0}, agent_{0}, commands_{0};
+};
+
+/// The VMs of one sample.
+class Sandbox {
+ public:
+  Sandbox(std::shared_ptr<Host> host, const Spec& spec, const RunId& run, const std::string& task,
+          const std::string& sample);
+
+  /// In the spec's order. Fixed at construction.
+  const std::vector<std::shared_ptr<Vm>>& vms() const noexcept { return vms_; }
+
+  /// All VMs side by side, save those that others wait for (await_before_next_vm). On an error or
+  /// a cancellation everything is undone before it is thrown.
+  awaitable<void> bring_up();
+
+  /// Deletes all VMs, side by side, going on past failures. Throws the first failure. Idempotent.
+  awaitable<void> destroy();
+
+  bool gone() const noexcept { return gone_; }
+
+ private:
+  awaitable<void> bring_up_in_order();
+
+  std::shared_ptr<Host> host_;
+  std::vector<std::shared_ptr<Vm>> vms_;
+  std::vector<bool> awaited_;
+  bool gone_ = false;
+};
+
+}  // namespace px::sandbox

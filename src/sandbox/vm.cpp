@@ -1,0 +1,322 @@
+#include "guest/agent_channel.hpp"
+#include "pve/agent.hpp"
+#include "pve/qemu.hpp"
+#include "pve/snapshot.hpp"
+#include "pve/tasks.hpp"
+#include "sandbox/removal.hpp"
+#include "sandbox/sandbox.hpp"
+#include "support/bytes.hpp"
+#include "support/json.hpp"
+
+#include <fmt/format.h>
+
+namespace px::sandbox {
+
+using namespace std::chrono_literals;
+
+namespace {
+
+/// A whole bring-up. Booting is the guest's own time: minutes for a big one under emulation.
+constexpr auto task_limit = 5min;
+constexpr auto boot_limit = 10min;
+
+/// Adds the time of a step to its counter.
+class Timer {
+ public:
+  explicit Timer(std::atomic<double>& seconds) : seconds_{seconds} {}
+  Timer(const Timer&) = delete;
+  Timer& operator=(const Timer&) = delete;
+  ~Timer() {
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - started_;
+    seconds_ = seconds_ + took.count();
+  }
+
+ private:
+  std::atomic<double>& seconds_;
+  std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace
+
+image::TemplateRequest template_request(const VmSpec& spec) {
+  image::TemplateRequest request;
+  request.built_in = spec.vm_source_config.built_in.value_or("");
+  request.existing_tag = spec.vm_source_config.existing_vm_template_tag.value_or("");
+  request.uefi = spec.uefi_boot;
+  request.disk_controller = spec.disk_controller.value_or("scsi");
+  return request;
+}
+
+Vm::Vm(std::shared_ptr<Host> host, VmSpec spec, std::string name, Mark mark)
+    : host_{std::move(host)},
+      spec_{std::move(spec)},
+      name_{std::move(name)},
+      mark_{std::move(mark)} {}
+
+std::string Vm::text() const {
+  return fmt::format("VM {} ({}) on node {}", vmid(), name_, node());
+}
+
+std::string Vm::console_url() const {
+  return fmt::format("https://{}:{}/?console=kvm&novnc=1&vmid={}&node={}", host(),
+                     host_->instance().port, vmid(), node());
+}
+
+std::map<std::string, double> Vm::timings() const {
+  return {{"clone", clone_},
+          {"configure", configure_},
+          {"start", start_},
+          {"agent", agent_},
+          {"commands", commands_}};
+}
+
+// --- from spec to running ------------------------------------------------------------------------
+
+awaitable<void> Vm::bring_up() {
+  const auto base = co_await host_->templates().get(template_request(spec_));
+  if (spec_.is_sandbox && base.config.get("agent").empty()) {
+    throw_bad_input("vm_source_config", spec_.vm_source_config.text(),
+                    fmt::format("template {} has no guest agent configured; set agent=1 on it (and "
+                                "install qemu-guest-agent), or set is_sandbox=False",
+                                base.vm.vmid));
+  }
+  std::optional<Error> gone;
+  try {
+    co_await clone(base);
+  } catch (const Error& error) {
+    if (error.kind != Errc::not_found) throw;
+    gone = error;
+  }
+  if (gone) {
+    // The template was deleted since it was looked up: look again, once.
+    host_->templates().forget();
+    co_await clone(co_await host_->templates().get(template_request(spec_)));
+  }
+  co_await configure(base);
+  co_await start();
+  if (spec_.is_sandbox) co_await wait_for_agent();
+}
+
+awaitable<void> Vm::clone(const image::Template& base) {
+  const Timer timer{clone_};
+  const auto limit = Deadline::after(task_limit);
+  for (int attempt = 0;; ++attempt) {
+    const pve::VmRef target{host_->node(), co_await host_->next_vmid()};
+    pve::qemu::Clone what{target.vmid};
+    what.name = spec_.name.value_or(fmt::format("inspect-{}-{}", mark_.run, target.vmid));
+    what.description = describe_mark(mark_);
+    // Known before the request is sent, so that destroy() finds it whatever happens.
+    vm_ = target;
+    state_ = State::cloning;
+    std::optional<Error> failure;
+    try {
+      co_await pve::qemu::clone(host_->client(), base.vm, what, limit);
+      state_ = State::made;
+      co_return;
+    } catch (const Error& error) {
+      failure = error;
+    }
+    if (failure->kind == Errc::unsupported ||
+        failure->said.find("Linked clone feature") != std::string::npos) {
+      what.full = true;
+      co_await pve::qemu::clone(host_->client(), base.vm, what, limit);
+      state_ = State::made;
+      co_return;
+    }
+    if (failure->kind != Errc::already_exists || attempt == 50) throw *failure;
+    // Another process was faster; that VM is not ours.
+    vm_.reset();
+    state_ = State::planned;
+  }
+}
+
+awaitable<void> Vm::configure(const image::Template& base) {
+  const Timer timer{configure_};
+  pve::Params changes;
+  changes.add("memory", spec_.ram_mb)
+      .add("cores", spec_.vcpus)
+      .add("sockets", 1)
+      .add("ostype", spec_.os_type)
+      .add("onboot", false);
+  auto tags = pve::qemu::split_tags(base.config.get("tags"));
+  std::erase_if(tags, [](const auto& tag) { return tag == common_tag; });
+  tags.emplace_back(common_tag);
+  tags.push_back(RunId{mark_.run}.tag());
+  changes.add("tags", fmt::format("{}", fmt::join(tags, ";")));
+  if (spec_.cpu) changes.add("cpu", *spec_.cpu);
+  drive_ = spec_.is_sandbox ? image::cd_drive_of(base.config) : "";
+  if (!drive_.empty() && base.config.get(drive_).empty()) changes.add(drive_, "none,media=cdrom");
+  // No network: the template's own cards go.
+  std::vector<std::string> cards;
+  for (const auto& [option, value] : base.config.values) {
+    if (option.starts_with("net") && option.size() > 3 && option[3] >= '0' && option[3] <= '9') {
+      cards.push_back(option);
+    }
+  }
+  if (!cards.empty()) changes.add("delete", fmt::format("{}", fmt::join(cards, ",")));
+  co_await pve::qemu::set_config(host_->client(), *vm_, std::move(changes),
+                                 Deadline::after(task_limit));
+}
+
+awaitable<void> Vm::start() {
+  const Timer timer{start_};
+  const auto limit = Deadline::after(task_limit);
+  const auto upid = co_await pve::qemu::start(host_->client(), *vm_, limit);
+  co_await pve::wait_for_task(host_->client(), upid, limit, "start " + text());
+}
+
+awaitable<void> Vm::wait_for_agent() {
+  const Timer timer{agent_};
+  const auto limit = Deadline::after(boot_limit);
+  std::optional<guest::MediumPlace> place;
+  if (!drive_.empty()) {
+    if (const auto storage = co_await host_->iso_storage()) {
+      place = guest::MediumPlace{drive_, *storage, "inspect-" + mark_.run + "-"};
+    }
+  }
+  for (auto pause = 100ms;; pause = std::min(pause * 2, 1000ms)) {
+    std::optional<Error> failure;
+    {
+      const auto permit = co_await host_->boot_pings.acquire();
+      try {
+        co_await pve::agent::ping(host_->client(), *vm_);
+      } catch (const Error& error) {
+        failure = error;
+      }
+    }
+    if (!failure) break;
+    if (failure->kind == Errc::unavailable) {
+      throw Error{Errc::unavailable, text() + " stopped while it booted: " + failure->said};
+    }
+    if (failure->kind != Errc::agent_down && failure->sent != Sent::maybe) throw *failure;
+    if (limit.passed(std::chrono::steady_clock::now())) {
+      throw Error{Errc::agent_down,
+                  fmt::format("the guest agent of {} did not answer within {}", text(), boot_limit)}
+          .with_hint("Is qemu-guest-agent installed and started in the guest? Its console: " +
+                     console_url());
+    }
+    co_await sleep_for(pause);
+  }
+  // Calls that still run hold the old one; what it remembers of the guest may not be true any more.
+  guest_ = std::make_shared<guest::Guest>(
+      std::make_shared<guest::AgentChannel>(host_->client(), *vm_, std::move(place)),
+      host_->client().pool(), spec_.user.value_or("root"));
+}
+
+// --- back to nothing -----------------------------------------------------------------------------
+
+awaitable<void> Vm::destroy() {
+  // Clean-up, sweep and an undone start may meet here.
+  const auto permit = co_await one_end_.acquire();
+  if (state_ == State::planned || state_ == State::destroyed) co_return;
+  const auto limit = Deadline::after(task_limit);
+  // Only after an unfinished clone can the number be someone else's.
+  if (state_ == State::made || co_await is_ours())
+    co_await remove_vm(host_->client(), *vm_, text(), limit);
+  state_ = State::destroyed;
+}
+
+awaitable<bool> Vm::is_ours() {
+  // A clone whose answer was lost may come into being a moment later.
+  for (int look = 0; look < 3; ++look) {
+    if (look > 0) co_await sleep_for(500ms);
+    try {
+      const auto config = co_await pve::qemu::config(host_->client(), *vm_);
+      const auto mark = find_mark(config.get("description"));
+      co_return mark && mark->object == mark_.object;
+    } catch (const Error& error) {
+      if (error.kind != Errc::not_found) throw;
+    }
+  }
+  co_return false;
+}
+
+// --- in between ----------------------------------------------------------------------------------
+
+std::shared_ptr<guest::Guest> Vm::guest() const {
+  if (!guest_ || state_ != State::made) {
+    throw Error{Errc::unavailable, text() + " is not running"};
+  }
+  return guest_;
+}
+
+awaitable<guest::ExecResult> Vm::exec(guest::ExecRequest request) {
+  auto run = [](std::shared_ptr<Vm> self, guest::ExecRequest what) -> awaitable<guest::ExecResult> {
+    const Timer timer{self->commands_};
+    const auto guest = self->guest();
+    co_return co_await guest->exec(std::move(what));
+  };
+  return run(shared_from_this(), std::move(request));
+}
+
+awaitable<std::string> Vm::read_file(std::string path, std::uint64_t limit) {
+  auto run = [](std::shared_ptr<Vm> self, std::string what,
+                std::uint64_t most) -> awaitable<std::string> {
+    const Timer timer{self->commands_};
+    const auto guest = self->guest();
+    co_return co_await guest->read_file(std::move(what), most);
+  };
+  return run(shared_from_this(), std::move(path), limit);
+}
+
+awaitable<void> Vm::write_file(std::string path, std::string contents) {
+  auto run = [](std::shared_ptr<Vm> self, std::string what, std::string bytes) -> awaitable<void> {
+    const Timer timer{self->commands_};
+    const auto guest = self->guest();
+    co_await guest->write_file(std::move(what), std::move(bytes));
+  };
+  return run(shared_from_this(), std::move(path), std::move(contents));
+}
+
+awaitable<void> Vm::create_snapshot(std::string name, std::string description) {
+  auto run = [](std::shared_ptr<Vm> self, std::string label, std::string note) -> awaitable<void> {
+    self->guest();
+    const auto limit = Deadline::after(task_limit);
+    auto& client = self->host_->client();
+    const auto upid =
+        co_await pve::snapshot::create(client, *self->vm_, label, true, std::move(note), limit);
+    co_await pve::wait_for_task(client, upid, limit, "snapshot " + label + " of " + self->text());
+  };
+  return run(shared_from_this(), std::move(name), std::move(description));
+}
+
+awaitable<void> Vm::restore_snapshot(std::string name) {
+  auto run = [](std::shared_ptr<Vm> self, std::string label) -> awaitable<void> {
+    self->guest();
+    const auto limit = Deadline::after(task_limit);
+    auto& client = self->host_->client();
+    const auto upid = co_await pve::snapshot::rollback(client, *self->vm_, label, limit);
+    co_await pve::wait_for_task(client, upid, limit, "restore " + label + " of " + self->text());
+    co_await self->wait_for_agent();
+  };
+  return run(shared_from_this(), std::move(name));
+}
+
+awaitable<void> Vm::delete_snapshot(std::string name) {
+  auto run = [](std::shared_ptr<Vm> self, std::string label) -> awaitable<void> {
+    self->guest();
+    const auto limit = Deadline::after(task_limit);
+    auto& client = self->host_->client();
+    const auto upid = co_await pve::snapshot::remove(client, *self->vm_, label, limit);
+    co_await pve::wait_for_task(client, upid, limit,
+                                "delete snapshot " + label + " of " + self->text());
+  };
+  return run(shared_from_this(), std::move(name));
+}
+
+awaitable<std::string> Vm::list_snapshots() {
+  auto run = [](std::shared_ptr<Vm> self) -> awaitable<std::string> {
+    json::array out;
+    for (const auto& item : co_await pve::snapshot::list(self->host_->client(), *self->vm_)) {
+      out.push_back(json::object{{"name", item.name},
+                                 {"description", item.description},
+                                 {"parent", item.parent},
+                                 {"snaptime", item.time},
+                                 {"vmstate", item.with_memory}});
+    }
+    co_return boost::json::serialize(out);
+  };
+  return run(shared_from_this());
+}
+
+}  // namespace px::sandbox
