@@ -2,14 +2,14 @@
 #include "pve/client.hpp"
 
 #include <map>
-#include <set>
 #include <string>
 
 /// /access: what the caller may do.
 namespace px::pve::access {
 
-/// Path (`/`, `/storage/local`...) -> the caller's privileges there.
-using Permissions = std::map<std::string, std::set<std::string>>;
+/// Path (`/`, `/storage/local`...) -> the caller's privileges there -> whether paths below have it
+/// too.
+using Permissions = std::map<std::string, std::map<std::string, bool>>;
 awaitable<Permissions> permissions(Client& client);
 
 /// Whether `privilege` is held on `path` or propagated from above.

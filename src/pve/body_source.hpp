@@ -23,7 +23,7 @@ class BodySource {
 };
 
 /// A file, read in the pool in pieces; never whole in memory. Throws Error{bad_input} when it
-/// can't be opened; a file that shrinks or grows while it is read is an error, too.
+/// can't be opened, and when it becomes shorter while it is read.
 std::unique_ptr<BodySource> file_source(asio::thread_pool& pool, std::filesystem::path path);
 
 /// Pieces in memory, one after the other.

@@ -43,16 +43,34 @@ struct Stats {
   std::uint64_t total() const noexcept;
 };
 
+/// Decides whether and when a failed request is sent again. No socket, no clock.
+class Repeats {
+ public:
+  static constexpr int most = 2;
+
+  /// `harmless`: sending it twice changes nothing.
+  Repeats(bool harmless, bool wait_for_lock) : harmless_{harmless}, wait_for_lock_{wait_for_lock} {}
+  /// The pause before the next attempt; empty: give up.
+  std::optional<std::chrono::milliseconds> after(const Error& error) noexcept;
+
+ private:
+  bool harmless_;
+  bool wait_for_lock_;
+  int repeats_ = 0;
+  std::chrono::milliseconds lock_pause_{200};
+};
+
 /// The API of one server. Calls may overlap; one I/O thread. Must outlive its calls.
 ///
 /// `path` is the part after /api2/json, its pieces percent-encoded. Results are the answer's
 /// `data`. Errors: px::Error, see classify() and ConnectionPool.
 ///
 /// Sent twice: a GET (or a `repeatable` call) whose connection died or that was answered 595..599,
-/// at most 3 times in all; anything when it was surely not sent (no connection) or answered 401
-/// for an old ticket. Nothing else.
+/// at most 3 times in all; anything when it was answered 401 for an old ticket, or "locked" with
+/// `wait_for_lock`. Nothing else. Attempts to connect are repeated twice within a second.
 class Client {
  public:
+  /// Throws Error{bad_input} for an instance that can't be right (check()); connects later.
   Client(asio::any_io_executor executor, asio::thread_pool& pool, Instance instance);
   ~Client();
   Client(const Client&) = delete;
@@ -74,8 +92,13 @@ class Client {
   asio::thread_pool& pool() noexcept;
   Stats stats() const;
 
-  /// The server's clock, seconds since 1970, from the last answer's Date header; ours before.
-  std::int64_t server_time() const noexcept;
+  /// Server's clock minus ours, from the Date header of the last answer; empty before the first.
+  std::optional<std::chrono::seconds> clock_offset() const noexcept;
+
+  /// The last tasks that this client was told it started, so that none of them is taken for
+  /// another whose answer was lost.
+  void remember(const Upid& task);
+  bool remembers(const Upid& task) const;
 
   /// Whether the server's file-read knows offset, count and decode (qemu-server 9.1.5); empty
   /// until a call has shown it. Set by pve::agent.

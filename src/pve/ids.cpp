@@ -10,22 +10,49 @@ namespace px::pve {
 
 namespace {
 
+constexpr std::int64_t first_vmid = 100;
+constexpr std::int64_t last_vmid = 999'999'999;
+constexpr std::string_view vmid_rule = "a VMID is a number of 100 to 999999999";
+constexpr std::string_view node_rule =
+    "a node's name is 1 to 63 letters, digits and inner hyphens, without a domain";
+constexpr std::string_view storage_rule =
+    "a storage's id begins with a letter, goes on with letters, digits, '-', '_' or '.', and ends "
+    "with a letter or digit";
+constexpr std::string_view volume_rule = "a volume is STORAGE:NAME";
+constexpr std::string_view upid_rule =
+    "a task's id is UPID:NODE:PID:PSTART:STARTTIME:TYPE:ID:USER: with hexadecimal numbers";
+
+// The C library's versions depend on the locale.
 bool is_letter(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 bool is_digit(char c) {
   return c >= '0' && c <= '9';
 }
+bool is_alphanumeric(char c) {
+  return is_letter(c) || is_digit(c);
+}
+bool is_hex(char c) {
+  return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+}
+bool is_visible(char c) {
+  return c > ' ' && c != 0x7f;
+}
 
-std::int64_t parse_hex(std::string_view text, std::size_t least, std::size_t most,
-                       std::string_view upid) {
-  std::int64_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number, 16);
-  if (text.size() < least || text.size() > most || error != std::errc{} ||
-      end != text.data() + text.size() || number < 0) {
-    throw_bad_input("UPID", upid, "its numbers are hexadecimal, of 8 digits or a few more");
-  }
-  return number;
+bool is_hex_number(std::string_view text, std::size_t shortest, std::size_t longest) {
+  return text.size() >= shortest && text.size() <= longest && std::ranges::all_of(text, is_hex);
+}
+
+bool is_node_name(std::string_view text) {
+  return !text.empty() && text.size() <= 63 && is_alphanumeric(text.front()) &&
+         is_alphanumeric(text.back()) &&
+         std::ranges::all_of(text, [](char c) { return is_alphanumeric(c) || c == '-'; });
+}
+
+bool is_storage_id(std::string_view text) {
+  return text.size() >= 2 && is_letter(text.front()) && is_alphanumeric(text.back()) &&
+         std::ranges::all_of(
+             text, [](char c) { return is_alphanumeric(c) || c == '-' || c == '_' || c == '.'; });
 }
 
 }  // namespace
@@ -33,65 +60,68 @@ std::int64_t parse_hex(std::string_view text, std::size_t least, std::size_t mos
 Vmid Vmid::parse(std::string_view text) {
   std::int64_t number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (text.empty() || error != std::errc{} || end != text.data() + text.size()) {
-    throw_bad_input("VMID", text, "it is a whole number in 100..999999999");
-  }
-  return of(number);
-}
-
-Vmid Vmid::of(std::int64_t number) {
-  if (number < least || number > most) {
-    throw_bad_input("VMID", std::to_string(number), "it lies in 100..999999999");
+  if (error != std::errc{} || end != text.data() + text.size() || text.front() == '0' ||
+      number < first_vmid || number > last_vmid) {
+    throw_bad_input("vmid", text, vmid_rule);
   }
   return Vmid{static_cast<std::uint32_t>(number)};
 }
 
+Vmid Vmid::from_number(std::int64_t number) {
+  return parse(std::to_string(number));
+}
+
 NodeName NodeName::parse(std::string_view text) {
-  const auto inner = [](char c) { return is_letter(c) || is_digit(c) || c == '-'; };
-  if (text.empty() || text.size() > 63 || !std::all_of(text.begin(), text.end(), inner) ||
-      text.front() == '-' || text.back() == '-') {
-    throw_bad_input("node", text, "it is 1..63 letters, digits and -, with no - at an end");
-  }
-  return NodeName{text};
+  if (!is_node_name(text)) throw_bad_input("node", text, node_rule);
+  return NodeName{std::string{text}};
 }
 
 StorageId StorageId::parse(std::string_view text) {
-  const auto inner = [](char c) {
-    return is_letter(c) || is_digit(c) || c == '-' || c == '_' || c == '.';
-  };
-  if (text.size() < 2 || text.size() > 100 || !is_letter(text.front()) ||
-      !std::all_of(text.begin(), text.end(), inner) ||
-      !(is_letter(text.back()) || is_digit(text.back()))) {
-    throw_bad_input(
-        "storage", text,
-        "it is a letter, then letters, digits, -, _ and ., ending in a letter or digit");
+  if (!is_storage_id(text)) throw_bad_input("storage", text, storage_rule);
+  return StorageId{std::string{text}};
+}
+
+VolumeId VolumeId::parse(std::string_view text) {
+  const auto colon = text.find(':');
+  if (colon == std::string_view::npos || colon + 1 == text.size() ||
+      !is_storage_id(text.substr(0, colon)) ||
+      !std::ranges::all_of(text.substr(colon + 1), is_visible)) {
+    throw_bad_input("volume", text, volume_rule);
   }
-  return StorageId{text};
+  return VolumeId{StorageId::parse(text.substr(0, colon)), std::string{text}};
+}
+
+VolumeId VolumeId::of(const StorageId& storage, std::string_view rest) {
+  return parse(storage.text() + ":" + std::string{rest});
 }
 
 Upid Upid::parse(std::string_view text) {
-  std::array<std::string_view, 9> fields;
+  // UPID, node, pid, pstart, starttime, type, id, user, nothing behind the last colon.
+  std::array<std::string_view, 9> part;
   std::size_t count = 0;
-  for (std::size_t at = 0; at <= text.size() && count < fields.size(); ++count) {
-    const auto colon = std::min(text.find(':', at), text.size());
-    fields[count] = text.substr(at, colon - at);
-    at = colon + 1;
+  for (std::string_view rest = text; count < part.size(); ++count) {
+    const auto colon = rest.find(':');
+    part[count] = rest.substr(0, colon);
+    if (colon == std::string_view::npos) {
+      ++count;
+      break;
+    }
+    rest.remove_prefix(colon + 1);
   }
-  const bool whole = count == fields.size() && text.ends_with(':') &&
-                     std::count(text.begin(), text.end(), ':') == 8 && fields[0] == "UPID" &&
-                     !fields[5].empty() && !fields[7].empty();
-  if (!whole) {
-    throw_bad_input("UPID", text, "it is UPID:NODE:PID:PSTART:STARTTIME:TYPE:ID:USER:");
+  const bool is_whole = count == part.size() && part[8].empty() && text.ends_with(':');
+  if (!is_whole || part[0] != "UPID" || !is_node_name(part[1]) || !is_hex_number(part[2], 8, 8) ||
+      // Grows past eight digits after 497 days of uptime.
+      !is_hex_number(part[3], 8, 9) || !is_hex_number(part[4], 8, 8) || part[5].empty() ||
+      part[7].empty() || !std::ranges::all_of(text, is_visible)) {
+    throw_bad_input("upid", text, upid_rule);
   }
-  Upid out{NodeName::parse(fields[1])};
-  parse_hex(fields[2], 8, 8, text);
-  parse_hex(fields[3], 8, 9, text);
-  out.started_ = parse_hex(fields[4], 8, 8, text);
-  out.text_ = text;
-  out.type_ = fields[5];
-  out.id_ = fields[6];
-  out.user_ = fields[7];
-  return out;
+  Upid upid{NodeName::parse(part[1])};
+  upid.text_ = text;
+  std::from_chars(part[4].data(), part[4].data() + part[4].size(), upid.start_time_, 16);
+  upid.type_ = part[5];
+  upid.id_ = part[6];
+  upid.user_ = part[7];
+  return upid;
 }
 
 }  // namespace px::pve

@@ -33,7 +33,7 @@ struct VmConfigMap {
   /// Empty when unset.
   std::string get(std::string_view option) const;
 };
-/// The configuration in force (without pending changes).
+/// The configuration, with pending changes applied.
 awaitable<VmConfigMap> config(Client& client, VmRef vm);
 
 struct VmStatus {

@@ -37,8 +37,9 @@ struct Volume {
 awaitable<std::vector<Volume>> content(Client& client, NodeName node, StorageId storage,
                                        std::string content_type);
 
-/// Removes a volume and returns when it is gone; one that isn't there is fine.
-awaitable<void> delete_volume(Client& client, NodeName node, VolumeId volume, Deadline deadline);
+/// Starts to remove a volume; wait_for_task() when it matters that it is gone. One that isn't there
+/// is fine, so the call is repeated when its answer is lost.
+awaitable<Upid> delete_volume(Client& client, NodeName node, VolumeId volume, Deadline deadline);
 
 struct Upload {
   NodeName node;

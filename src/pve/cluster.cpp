@@ -1,0 +1,52 @@
+#include "pve/cluster.hpp"
+
+#include "pve/qemu.hpp"
+
+namespace px::pve::cluster {
+
+awaitable<Vmid> next_id(Client& client) {
+  const auto data = co_await client.get("/cluster/nextid", {}, {.load = Load::light});
+  co_return data.is_string() ? Vmid::parse(std::string_view{data.get_string()})
+                             : Vmid::from_number(data.to_number<std::int64_t>());
+}
+
+awaitable<bool> is_free(Client& client, Vmid vmid) {
+  try {
+    co_await client.get("/cluster/nextid", Params{}.add("vmid", vmid), {.load = Load::light});
+    co_return true;
+  } catch (const Error& e) {
+    if (e.kind != Errc::already_exists) throw;
+  }
+  co_return false;
+}
+
+awaitable<std::vector<VmResource>> vms(Client& client) {
+  const auto data =
+      co_await client.get("/cluster/resources", Params{}.add("type", "vm"), {.load = Load::light});
+  std::vector<VmResource> out;
+  if (!data.is_array()) co_return out;
+  for (const auto& entry : data.get_array()) {
+    // Containers come in the same list.
+    if (json::text_or(entry, "type") != "qemu") continue;
+    out.push_back({.vm = {NodeName::parse(json::text_at(entry, "node")),
+                          Vmid::from_number(json::number_at(entry, "vmid"))},
+                   .name = json::text_or(entry, "name"),
+                   .status = json::text_or(entry, "status"),
+                   .pool = json::text_or(entry, "pool"),
+                   .tags = qemu::split_tags(json::text_or(entry, "tags")),
+                   .is_template = json::flag_or(entry, "template", false)});
+  }
+  co_return out;
+}
+
+awaitable<std::vector<ClusterTask>> tasks(Client& client) {
+  const auto data = co_await client.get("/cluster/tasks", {}, {.load = Load::light});
+  std::vector<ClusterTask> out;
+  if (!data.is_array()) co_return out;
+  for (const auto& entry : data.get_array()) {
+    out.push_back({json::text_at(entry, "upid"), json::text_or(entry, "status")});
+  }
+  co_return out;
+}
+
+}  // namespace px::pve::cluster

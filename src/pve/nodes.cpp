@@ -1,0 +1,35 @@
+#include "pve/nodes.hpp"
+
+#include <fmt/format.h>
+
+namespace px::pve::nodes {
+
+awaitable<std::vector<NodeSummary>> list(Client& client) {
+  const auto data = co_await client.get("/nodes", {}, {.load = Load::light});
+  std::vector<NodeSummary> out;
+  if (!data.is_array()) co_return out;
+  for (const auto& entry : data.get_array()) {
+    out.push_back({NodeName::parse(json::text_at(entry, "node")),
+                   json::text_or(entry, "status") == "online"});
+  }
+  co_return out;
+}
+
+awaitable<NodeStatus> status(Client& client, NodeName node) {
+  const auto data =
+      co_await client.get(fmt::format("/nodes/{}/status", node), {}, {.load = Load::light});
+  NodeStatus out;
+  if (const auto* memory = json::find(data, "memory")) {
+    out.memory_total = json::number_or(*memory, "total", 0);
+    // "available" (since 9.0) counts what caches can give back.
+    out.memory_free = json::number_or(*memory, "available", json::number_or(*memory, "free", 0));
+  }
+  if (const auto* cpu = json::find(data, "cpuinfo")) {
+    out.cpus = static_cast<int>(json::number_or(*cpu, "cpus", 0));
+    out.kvm = json::flag_or(*cpu, "hvm", false);
+  }
+  out.version = json::text_or(data, "pveversion");
+  co_return out;
+}
+
+}  // namespace px::pve::nodes

@@ -1,0 +1,230 @@
+#include "pve/qemu.hpp"
+
+#include <fmt/format.h>
+
+namespace px::pve::qemu {
+
+namespace {
+
+constexpr std::chrono::milliseconds lock_pause{500};
+constexpr int most_sends = 3;
+
+TaskCall call_on(const VmRef& vm, std::string_view rest, std::string type, Deadline deadline,
+                 std::string doing) {
+  return {.method = "POST",
+          .path = path_of(vm, rest),
+          .params = {},
+          .node = vm.node,
+          .type = std::move(type),
+          .vmid = vm.vmid,
+          .deadline = deadline,
+          .doing = std::move(doing)};
+}
+
+awaitable<std::optional<VmConfigMap>> config_if_there(Client& client, const VmRef& vm) {
+  try {
+    co_return co_await config(client, vm);
+  } catch (const Error& e) {
+    if (e.kind != Errc::not_found) throw;
+  }
+  co_return std::nullopt;
+}
+
+/// Follows a clone whose answer was lost by the copy's configuration. False when it surely did
+/// not start.
+awaitable<bool> follow_copy(Client& client, VmRef copy, const Clone& what, Deadline deadline,
+                            const std::string& doing) {
+  constexpr std::array pauses{std::chrono::milliseconds{100}, std::chrono::milliseconds{400},
+                              std::chrono::milliseconds{1000}, std::chrono::milliseconds{3000}};
+  std::optional<VmConfigMap> found;
+  for (std::size_t i = 0; !found && i < pauses.size(); ++i) {
+    co_await sleep_for(pauses[i]);
+    found = co_await config_if_there(client, copy);
+  }
+  if (!found) co_return false;
+  for (auto pause = TaskWait::first_pause; found && !found->get("lock").empty();
+       pause = std::min(pause * 3 / 2, TaskWait::longest_pause)) {
+    const auto now = std::chrono::steady_clock::now();
+    if (deadline.passed(now)) {
+      throw Error{Errc::timeout, fmt::format("VM {} is still locked by the clone", copy.vmid)}
+          .while_doing(doing)
+          .with_sent(Sent::maybe);
+    }
+    co_await sleep_for(std::min<std::chrono::steady_clock::duration>(pause, deadline.left(now)));
+    found = co_await config_if_there(client, copy);
+  }
+  if (!found) {
+    throw Error{Errc::task_failed, "the server gave the copy up"}.while_doing(doing).with_sent(
+        Sent::answered);
+  }
+  // The server ends a description with a line feed.
+  const auto description = found->get("description");
+  const bool is_ours = (what.name.empty() || found->get("name") == what.name) &&
+                       description.starts_with(what.description);
+  if (!is_ours) {
+    throw Error{Errc::already_exists, fmt::format("VM {} belongs to someone else", copy.vmid)}
+        .while_doing(doing)
+        .with_sent(Sent::answered);
+  }
+  co_return true;
+}
+
+awaitable<void> clone_once(Client& client, const VmRef& source, const Clone& what,
+                           const Params& params, Deadline deadline, const std::string& doing) {
+  for (int sends = 1;; ++sends) {
+    std::optional<Error> lost;
+    std::optional<Upid> upid;
+    try {
+      const auto data =
+          co_await client.post(path_of(source, "/clone"), params,
+                               {.deadline = deadline, .wait_for_lock = true, .doing = doing});
+      if (!data.is_string()) throw Error{Errc::protocol, "the answer names no task"};
+      upid = Upid::parse(std::string_view{data.get_string()});
+    } catch (const Error& e) {
+      const bool is_lost =
+          e.sent == Sent::maybe && (e.kind == Errc::unreachable || e.kind == Errc::proxy);
+      if (!is_lost) throw;
+      lost = e;
+    }
+    if (upid) {
+      client.remember(*upid);
+      co_await wait_for_task(client, *upid, deadline, doing);
+      co_return;
+    }
+    const VmRef copy{what.target.value_or(source.node), what.new_id};
+    if (co_await follow_copy(client, copy, what, deadline, doing)) co_return;
+    if (sends == most_sends) throw *std::move(lost);
+  }
+}
+
+}  // namespace
+
+std::string path_of(const VmRef& vm, std::string_view rest) {
+  return fmt::format("/nodes/{}/qemu/{}{}", vm.node, vm.vmid, rest);
+}
+
+std::vector<std::string> split_tags(std::string_view text) {
+  std::vector<std::string> tags;
+  constexpr std::string_view separators = ";, ";
+  for (auto begin = text.find_first_not_of(separators); begin != std::string_view::npos;) {
+    const auto end = text.find_first_of(separators, begin);
+    tags.emplace_back(text.substr(begin, end == std::string_view::npos ? end : end - begin));
+    begin = text.find_first_not_of(separators, end);
+  }
+  return tags;
+}
+
+std::string VmConfigMap::get(std::string_view option) const {
+  const auto found = values.find(std::string{option});
+  return found == values.end() ? std::string{} : found->second;
+}
+
+awaitable<std::vector<VmSummary>> list(Client& client, NodeName node) {
+  const auto data = co_await client.get(fmt::format("/nodes/{}/qemu", node));
+  std::vector<VmSummary> out;
+  if (!data.is_array()) co_return out;
+  for (const auto& entry : data.get_array()) {
+    out.push_back({.vmid = Vmid::from_number(json::number_at(entry, "vmid")),
+                   .name = json::text_or(entry, "name"),
+                   .tags = split_tags(json::text_or(entry, "tags")),
+                   .status = json::text_or(entry, "status"),
+                   .is_template = json::flag_or(entry, "template", false),
+                   .lock = json::text_or(entry, "lock")});
+  }
+  co_return out;
+}
+
+awaitable<VmConfigMap> config(Client& client, VmRef vm) {
+  const auto data = co_await client.get(path_of(vm, "/config"), {}, {.load = Load::light});
+  VmConfigMap out;
+  if (!data.is_object()) co_return out;
+  for (const auto& [option, value] : data.get_object()) {
+    out.values[option] = json::text_or(data, option);
+  }
+  if (const auto digest = out.values.extract("digest")) out.digest = digest.mapped();
+  co_return out;
+}
+
+awaitable<VmStatus> status(Client& client, VmRef vm) {
+  const auto data = co_await client.get(path_of(vm, "/status/current"));
+  VmStatus out;
+  out.running = json::text_at(data, "status") == "running";
+  out.qmp_status = json::text_or(data, "qmpstatus");
+  out.lock = json::text_or(data, "lock");
+  out.agent_configured = json::flag_or(data, "agent", false);
+  out.is_template = json::flag_or(data, "template", false);
+  out.uptime = json::number_or(data, "uptime", 0);
+  co_return out;
+}
+
+awaitable<Upid> create(Client& client, VmRef vm, Params config, Deadline deadline) {
+  auto call =
+      call_on(vm, "", "qmcreate", deadline, fmt::format("create VM {} on {}", vm.vmid, vm.node));
+  call.path = fmt::format("/nodes/{}/qemu", vm.node);
+  call.params = std::move(config.add("vmid", vm.vmid));
+  return post_task_once(client, std::move(call));
+}
+
+awaitable<void> clone(Client& client, VmRef source, Clone what, Deadline deadline) {
+  const auto doing = fmt::format("clone VM {} -> {} on {}", source.vmid, what.new_id, source.node);
+  Params params;
+  params.add("newid", what.new_id)
+      .add_if(!what.name.empty(), "name", what.name)
+      .add_if(!what.description.empty(), "description", what.description)
+      .add_if(!what.pool.empty(), "pool", what.pool)
+      .add("full", what.full)
+      .add("storage", what.storage)
+      .add("snapname", what.snapshot)
+      .add("target", what.target);
+  for (;;) {
+    try {
+      co_await clone_once(client, source, what, params, deadline, doing);
+      co_return;
+    } catch (const Error& e) {
+      // The task could not lock the source; the copy is gone again.
+      const auto next = std::chrono::steady_clock::now() + lock_pause;
+      if (e.kind != Errc::busy || deadline.passed(next)) throw;
+    }
+    co_await sleep_for(lock_pause);
+  }
+}
+
+awaitable<Upid> make_template(Client& client, VmRef vm, Deadline deadline) {
+  return post_task_once(client, call_on(vm, "/template", "qmtemplate", deadline,
+                                        fmt::format("make VM {} a template", vm.vmid)));
+}
+
+awaitable<void> set_config(Client& client, VmRef vm, Params changes, Deadline deadline) {
+  co_await client.put(path_of(vm, "/config"), std::move(changes),
+                      {.deadline = deadline,
+                       .repeatable = true,
+                       .wait_for_lock = true,
+                       .doing = fmt::format("configure VM {}", vm.vmid)});
+}
+
+awaitable<Upid> start(Client& client, VmRef vm, Deadline deadline) {
+  return post_task_once(client, call_on(vm, "/status/start", "qmstart", deadline,
+                                        fmt::format("start VM {}", vm.vmid)));
+}
+
+awaitable<Upid> stop(Client& client, VmRef vm, Deadline deadline) {
+  return post_task_once(
+      client, call_on(vm, "/status/stop", "qmstop", deadline, fmt::format("stop VM {}", vm.vmid)));
+}
+
+awaitable<Upid> shutdown(Client& client, VmRef vm, std::chrono::seconds patience, bool force,
+                         Deadline deadline) {
+  auto call = call_on(vm, "/status/shutdown", "qmshutdown", deadline,
+                      fmt::format("shut down VM {}", vm.vmid));
+  call.params.add("timeout", patience.count()).add("forceStop", force);
+  return post_task_once(client, std::move(call));
+}
+
+awaitable<Upid> destroy(Client& client, VmRef vm, Deadline deadline) {
+  auto call = call_on(vm, "", "qmdestroy", deadline, fmt::format("destroy VM {}", vm.vmid));
+  call.method = "DELETE";
+  call.params.add("purge", true).add("destroy-unreferenced-disks", true);
+  return post_task_once(client, std::move(call));
+}
+
+}  // namespace px::pve::qemu
