@@ -1,0 +1,125 @@
+#!/usr/bin/env bash
+# Builds a small guest image from Debian packages: no loop mounts, nothing of the host's kernel.
+#
+#   build.sh NAME --out DIR      NAME is a folder beside this script (debian13-small)
+#
+# Writes DIR/NAME.qcow2 and DIR/NAME.json. Does nothing when both are there and the recipe is the
+# same. Needs root, for the files of the image belong to root and others.
+# PROXMOX_SANDBOX_DEBIAN_MIRROR names another mirror than deb.debian.org.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+mirror=${PROXMOX_SANDBOX_DEBIAN_MIRROR:-http://deb.debian.org/debian}
+started=$SECONDS
+
+say() { printf '[%3d s] %s\n' $((SECONDS - started)) "$*" >&2; }
+fail() { printf 'build.sh: %s\n' "$*" >&2; exit 1; }
+
+name=${1:-}
+out=
+[ "${2:-}" = --out ] && out=${3:-}
+[ -n "$name" ] && [ -n "$out" ] || fail "usage: build.sh NAME --out DIR"
+recipe=$here/$name
+[ -f "$recipe/recipe.sh" ] || fail "there is no recipe $name; there are: $(cd "$here" && ls -d -- */ | tr -d / | xargs)"
+# shellcheck source=debian13-small/recipe.sh
+. "$recipe/recipe.sh"
+
+recipe_hash=$(cd "$here" && find build.sh "$name" -type f -print0 | sort -z |
+  xargs -0 sha256sum | sha256sum | cut -c1-16)
+image=$out/$name.qcow2
+if [ -f "$image" ] && grep -qs "\"recipe\": \"$recipe_hash\"" "$out/$name.json"; then
+  say "$image is up to date"
+  exit 0
+fi
+
+[ "$(id -u)" = 0 ] || fail "needs root: sudo $0 $*"
+missing=()
+while read -r package; do
+  dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+done <"$here/packages.txt"
+[ ${#missing[@]} = 0 ] || fail "install first: apt-get install ${missing[*]}"
+
+mkdir -p "$out"
+# Leftovers of a build that was killed.
+find "$out" -maxdepth 1 -name ".$name.*" -mmin +120 -exec rm -rf {} +
+work=$(mktemp -d "$out/.$name.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+root=$work/root
+
+say "installing Debian $release ($mirror)"
+mmdebstrap --quiet --variant=minbase --include="$(IFS=,; echo "${packages[*]}")" \
+  --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+  --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/info/*' \
+  --aptopt='APT::Install-Recommends "false"' "$release" "$root" "$mirror" >&2
+
+say "configuring"
+cp -a "$recipe/files/." "$root/"
+# The checkout may belong to anyone; what it gives to the image belongs to root.
+(cd "$recipe/files" && find . -mindepth 1 -print0) | (cd "$root" && xargs -0 chown -h root:root)
+configure "$root"
+kernel=$(basename "$(ls -d "$root"/lib/modules/*)")
+
+say "making the initial RAM disk (kernel $kernel)"
+initrd=$work/initrd
+mkdir -p "$initrd"/{bin,dev,proc,sys,root,modules}
+cp "$root/usr/bin/busybox" "$initrd/bin/busybox"
+cp "$recipe/initrd-init" "$initrd/init"
+# The modules that reach the root disk and the agent's port, in the order they load in.
+for module in "${boot_modules[@]}"; do
+  modprobe -d "$root" -S "$kernel" --show-depends "$module" 2>/dev/null || true
+done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' >"$work/modules"
+: >"$initrd/modules/order"
+while read -r file; do
+  plain=$(basename "$file" .xz)
+  case $file in *.xz) xz -dc "$file" >"$initrd/modules/$plain" ;; *) cp "$file" "$initrd/modules/$plain" ;; esac
+  echo "$plain" >>"$initrd/modules/order"
+done <"$work/modules"
+# Uncompressed: unpacking costs more than loading under emulation.
+(cd "$initrd" && find . | cpio --quiet -o -H newc) >"$work/initrd.img"
+cp "$root/boot/vmlinuz-$kernel" "$work/vmlinuz"
+rm -rf "$root"/boot/* "$root"/vmlinuz* "$root"/initrd.img*
+
+say "laying out the disk"
+esp_mib=48
+root_mib=$((disk_mib - esp_mib - 2))
+truncate -s "${esp_mib}M" "$work/esp.img"
+mkfs.fat -F 16 -h 2048 -n PXESP "$work/esp.img" >/dev/null
+cat >"$work/syslinux.cfg" <<EOF
+DEFAULT linux
+PROMPT 0
+TIMEOUT 0
+LABEL linux
+  KERNEL /vmlinuz
+  INITRD /initrd.img
+  APPEND $command_line
+EOF
+printf 'timeout 0\ndefault linux.conf\n' >"$work/loader.conf"
+printf 'title Debian\nlinux /vmlinuz\ninitrd /initrd.img\noptions %s\n' "$command_line" >"$work/linux.conf"
+export MTOOLS_SKIP_CHECK=1
+mmd -i "$work/esp.img" ::/EFI ::/EFI/BOOT ::/loader ::/loader/entries
+mcopy -i "$work/esp.img" "$work/vmlinuz" "$work/initrd.img" "$work/syslinux.cfg" ::/
+mcopy -i "$work/esp.img" /usr/lib/systemd/boot/efi/systemd-bootx64.efi ::/EFI/BOOT/BOOTX64.EFI
+mcopy -i "$work/esp.img" "$work/loader.conf" ::/loader/
+mcopy -i "$work/esp.img" "$work/linux.conf" ::/loader/entries/
+syslinux --install "$work/esp.img"
+
+mke2fs -q -t ext4 -L pxroot -m 0 -J size=8 -E lazy_itable_init=0,lazy_journal_init=0 \
+  -d "$root" "$work/root.img" "${root_mib}M"
+
+truncate -s "${disk_mib}M" "$work/disk.raw"
+sgdisk --clear --new=1:2048:+${esp_mib}M --typecode=1:ef00 --attributes=1:set:2 \
+  --new=2:0:+${root_mib}M --typecode=2:8300 "$work/disk.raw" >/dev/null
+dd if=/usr/lib/syslinux/mbr/gptmbr.bin of="$work/disk.raw" bs=440 count=1 conv=notrunc status=none
+dd if="$work/esp.img" of="$work/disk.raw" bs=1M seek=1 conv=notrunc,sparse status=none
+dd if="$work/root.img" of="$work/disk.raw" bs=1M seek=$((esp_mib + 1)) conv=notrunc,sparse status=none
+
+say "compressing"
+qemu-img convert -c -O qcow2 -o compression_type=zstd "$work/disk.raw" "$work/$name.qcow2"
+sum=$(sha256sum "$work/$name.qcow2" | cut -d' ' -f1)
+cat >"$work/$name.json" <<EOF
+{"name": "$name", "recipe": "$recipe_hash", "sha256": "$sum", "virtual_mib": $disk_mib,
+ "debian": "$release", "kernel": "$kernel", "user": "$default_user"}
+EOF
+mv "$work/$name.qcow2" "$image"
+mv "$work/$name.json" "$out/$name.json"
+say "done: $image, $(du -m "$image" | cut -f1) MB"
