@@ -99,7 +99,7 @@ awaitable<std::vector<std::string>> cleanup_from_environment(asio::thread_pool& 
     try {
       Host host{executor, pool, std::move(instance), none};
       co_await clean_host(host, id, report);
-      host.client().close();
+      co_await host.client().close();
     } catch (const Error& error) {
       report.left.push_back(fmt::format("what is on {}: {}", server, error.what()));
     }

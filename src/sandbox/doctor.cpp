@@ -154,7 +154,7 @@ awaitable<std::vector<Finding>> examine(asio::thread_pool& pool, pve::Instance i
       co_await look_at_storages(client, out);
       co_await look_at_permissions(client, co_await pve::server_version(client), out);
     }
-    client.close();
+    co_await client.close();
   } catch (const Error& error) {
     out.push_back({State::bad, "examination", error.what(), error.hint});
   }

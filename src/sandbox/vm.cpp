@@ -191,7 +191,8 @@ awaitable<void> Vm::wait_for_agent() {
     if (failure->kind != Errc::agent_down && failure->sent != Sent::maybe) throw *failure;
     if (limit.passed(std::chrono::steady_clock::now())) {
       throw Error{Errc::agent_down,
-                  fmt::format("the guest agent of {} did not answer within {}", text(), boot_limit)}
+                  fmt::format("the guest agent of {} did not answer within {} min", text(),
+                              boot_limit.count())}
           .with_hint("Is qemu-guest-agent installed and started in the guest? Its console: " +
                      console_url());
     }
