@@ -1,0 +1,1 @@
+"""Whole virtual machines on Proxmox VE as sandboxes for Inspect evaluations."""

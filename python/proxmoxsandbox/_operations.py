@@ -1,0 +1,55 @@
+"""Waiting for the core's operations, on asyncio and trio alike, without threads."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+
+from ._core import Core, CoreError, Operation
+
+logger = logging.getLogger("proxmoxsandbox")
+
+CANCEL_LIMIT = 60.0
+"""Seconds that a cancelled operation gets to undo what it began."""
+
+_core: Core | None = None
+
+
+def core() -> Core:
+    """The process's core; its thread starts at the first use."""
+    global _core
+    if _core is None:
+        _core = Core(logger.log)
+    return _core
+
+
+async def finish(operation: Operation) -> Any:
+    """The operation's result. A cancelled wait stops the operation before it goes on.
+
+    Raises:
+        CoreError: What the core reports.
+    """
+    try:
+        await _wait(operation)
+    except anyio.get_cancelled_exc_class():
+        operation.cancel()
+        with anyio.CancelScope(shield=True), anyio.move_on_after(CANCEL_LIMIT, shield=True):
+            await _wait(operation)
+        raise
+    else:
+        return operation.result()
+    finally:
+        operation.close()
+
+
+async def _wait(operation: Operation) -> None:
+    if operation.done():
+        await anyio.lowlevel.checkpoint()
+        return
+    await anyio.wait_readable(operation.fileno())
+
+
+__all__ = ["CoreError", "core", "finish"]

@@ -1,0 +1,314 @@
+"""The configuration of an evaluation, as users write it.
+
+All models are frozen and hashable, for Inspect compares and caches configurations. They check what
+can be checked offline; the C++ core checks the whole again before anything is created
+(`src/sandbox/spec.hpp`). Names and defaults are those of the existing provider.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import json
+import logging
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+
+logger = logging.getLogger("proxmoxsandbox")
+
+OsType = Literal[
+    "l24", "l26", "other", "solaris", "w2k", "w2k3", "w2k8",
+    "win7", "win8", "win10", "win11", "wvista", "wxp",
+]  # fmt: skip
+"""Proxmox VE's `ostype`; those with a w are Windows guests."""
+
+
+def _dns_name(name: str) -> str:
+    if not re.fullmatch(r"(?!.*\.\.)[A-Za-z0-9]([A-Za-z0-9.-]{0,61}[A-Za-z0-9])?", name):
+        raise ValueError(
+            "is no DNS name: 1..63 letters, digits, - and ., none of the last two at an end"
+        )
+    return name
+
+
+def _mac(mac: str) -> str:
+    if not re.fullmatch(r"([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}", mac):
+        raise ValueError("is no MAC address: six pairs of hexadecimal digits with colons")
+    if int(mac[:2], 16) & 1:
+        raise ValueError("is a multicast address: the first byte of a card's own one is even")
+    return mac.upper()
+
+
+def _ip(text: str) -> str:
+    ipaddress.ip_address(text)
+    return text
+
+
+def _ipv4(text: str) -> str:
+    ipaddress.IPv4Address(text)
+    return text
+
+
+def _network(text: str) -> str:
+    ipaddress.ip_network(text)
+    return text
+
+
+DnsName = Annotated[str, AfterValidator(_dns_name)]
+MacAddress = Annotated[str, AfterValidator(_mac)]
+IpAddress = Annotated[str, AfterValidator(_ip)]
+Ipv4Address = Annotated[str, AfterValidator(_ipv4)]
+Network = Annotated[str, AfterValidator(_network)]
+
+
+class _Model(BaseModel):
+    """Frozen, hashable, and strict about names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_the_nearest_field(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        for key in data:
+            if key not in cls.model_fields:
+                near = difflib.get_close_matches(str(key), cls.model_fields, n=1)
+                guess = f'; did you mean "{near[0]}"?' if near else ""
+                raise ValueError(f'"{key}" is not a field of {cls.__name__}{guess}')
+        return data
+
+
+class HttpHeader(_Model):
+    """A header that goes with every request to a server."""
+
+    name: str
+    value: SecretStr
+
+
+class DhcpRange(_Model):
+    """Addresses that DHCP gives out, both ends included."""
+
+    start: IpAddress
+    end: IpAddress
+
+    @model_validator(mode="after")
+    def _in_order(self) -> DhcpRange:
+        start, end = ipaddress.ip_address(self.start), ipaddress.ip_address(self.end)
+        if start.version != end.version or int(start) > int(end):
+            raise ValueError(f"the range {self.start} - {self.end} does not go upwards")
+        return self
+
+
+class SubnetConfig(_Model):
+    """A subnet of a VNet."""
+
+    cidr: Network
+    gateway: IpAddress
+    snat: bool
+    dhcp_ranges: tuple[DhcpRange, ...]
+
+    @model_validator(mode="after")
+    def _inside(self) -> SubnetConfig:
+        network = ipaddress.ip_network(self.cidr)
+        addresses = [("gateway", self.gateway)]
+        for item in self.dhcp_ranges:
+            addresses += [("dhcp_ranges", item.start), ("dhcp_ranges", item.end)]
+        for field, address in addresses:
+            if ipaddress.ip_address(address) not in network:
+                raise ValueError(f"{field}: {address} is not in {self.cidr}")
+        return self
+
+
+class VnetConfig(_Model):
+    """A virtual network."""
+
+    alias: str | None = None
+    """How VMs name it."""
+    subnets: tuple[SubnetConfig, ...] = ()
+
+
+class SdnConfig(_Model):
+    """The networks of a sample."""
+
+    vnet_configs: Annotated[tuple[VnetConfig, ...], Field(min_length=1, max_length=10)]
+    use_pve_ipam_dnsnmasq: bool = True
+    """Addresses by Proxmox VE's own IPAM and DHCP. (The spelling is the existing provider's.)"""
+
+    @model_validator(mode="after")
+    def _ranges_fit_ipam(self) -> SdnConfig:
+        ranges = any(subnet.dhcp_ranges for vnet in self.vnet_configs for subnet in vnet.subnets)
+        if self.use_pve_ipam_dnsnmasq and not ranges:
+            raise ValueError("use_pve_ipam_dnsnmasq=True needs a DHCP range in a subnet")
+        if not self.use_pve_ipam_dnsnmasq and ranges:
+            raise ValueError("use_pve_ipam_dnsnmasq=False forbids DHCP ranges")
+        return self
+
+
+class VmNicConfig(_Model):
+    """A network card."""
+
+    vnet_alias: str
+    mac: MacAddress | None = None
+    ipv4: Ipv4Address | None = None
+    """A DHCP reservation; needs `mac`."""
+
+    @model_validator(mode="after")
+    def _reservation_needs_mac(self) -> VmNicConfig:
+        if self.ipv4 is not None and self.mac is None:
+            raise ValueError(f"ipv4: {self.ipv4} is a reservation and needs mac")
+        return self
+
+
+class VmSourceConfig(_Model):
+    """Where a VM's disk comes from: exactly one field is set."""
+
+    built_in: str | None = None
+    """Name of an image that the provider knows, for example `debian13-small`."""
+    ova: Path | None = None
+    """A file on this machine."""
+    existing_vm_template_tag: str | None = None
+    """Tag of a template VM on the server."""
+    existing_backup_name: str | None = None
+    """A vzdump archive on the server."""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> VmSourceConfig:
+        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        if len(given) != 1:
+            named = ", ".join(given) or "none"
+            raise ValueError(
+                f"exactly one of {', '.join(type(self).model_fields)} is needed, not {named}"
+            )
+        return self
+
+
+class VmConfig(_Model):
+    """A VM of a sample."""
+
+    vm_source_config: VmSourceConfig
+    name: DnsName | None = None
+    """Shown in the Proxmox UI; the sandbox's name in Inspect."""
+    ram_mb: Annotated[int, Field(gt=0)] = 2048
+    """Memory in MiB."""
+    vcpus: Annotated[int, Field(gt=0)] = 2
+    nics: tuple[VmNicConfig, ...] | None = None
+    """None: the first VNet (a template by tag keeps its own cards). (): no network."""
+    is_sandbox: bool = True
+    """Handed to Inspect; needs the guest agent."""
+    uefi_boot: bool = False
+    disk_controller: Literal["scsi", "ide"] | None = None
+    """None: scsi."""
+    nic_controller: Literal["virtio", "e1000"] | None = None
+    """None: virtio."""
+    firewall: bool = False
+    """Isolates the VM."""
+    os_type: OsType = "l26"
+    cpu: str | None = None
+    """QEMU's CPU model. None: as the template has it."""
+    await_before_next_vm: bool = False
+    """Later VMs are created when this one is up."""
+    user: Annotated[str, Field(min_length=1)] | None = None
+    """Default user of commands and owner of files. None: root."""
+
+
+class ProxmoxSandboxEnvironmentConfig(_Model):
+    """The world of a sample.
+
+    `host` to `image_storage` are connection data for this sample; what is None comes from the
+    environment. A password never reaches a log.
+    """
+
+    instance_pool_id: str = "default"
+    """The pool of servers that serves this sample."""
+    host: str | None = None
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    user: str | None = None
+    user_realm: str | None = None
+    password: SecretStr | None = None
+    node: str | None = None
+    verify_tls: bool | None = None
+    image_storage: str | None = None
+    sdn_config: SdnConfig | Literal["auto"] | None = "auto"
+    """`auto`: one VNet of its own; None: only existing VNets."""
+    vms_config: Annotated[tuple[VmConfig, ...], Field(min_length=1)] = (
+        VmConfig(vm_source_config=VmSourceConfig(built_in="ubuntu24.04")),
+    )
+
+    @model_validator(mode="after")
+    def _usable(self) -> ProxmoxSandboxEnvironmentConfig:
+        if not any(vm.is_sandbox for vm in self.vms_config):
+            raise ValueError("vms_config: no VM has is_sandbox=True; one at least is needed")
+        names = [vm.name for vm in self.vms_config if vm.name is not None]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f'vms_config: two VMs have the name "{name}"')
+        return self
+
+    def to_spec(self) -> str:
+        """The JSON for the C++ core. Holds the password: not for a log."""
+        spec = self.model_dump(mode="json")
+        spec["password"] = self.password.get_secret_value() if self.password else None
+        return json.dumps(spec)
+
+
+CONFIG_FILES = ("proxmox.yaml", "proxmox.json")
+"""Looked for beside a task that names no configuration."""
+
+
+def friendly(error: ValidationError) -> str:
+    """One line for each mistake: the field and what would be right."""
+    lines = []
+    for item in error.errors(include_url=False, include_input=False):
+        where = ".".join(str(part) for part in item["loc"])
+        lines.append(f"{where + ': ' if where else ''}{item['msg'].removeprefix('Value error, ')}")
+    return "\n".join(lines)
+
+
+def load_config(path: str | Path) -> ProxmoxSandboxEnvironmentConfig:
+    """Reads a configuration from a JSON or YAML file.
+
+    Raises:
+        ValueError: The file can't be read or says something wrong; the text names file and field.
+    """
+    file = Path(path)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as ex:
+        raise ValueError(
+            f"sandbox configuration {file}: {ex.strerror}; name a JSON or YAML file"
+        ) from ex
+    try:
+        # JSON is YAML, but its own parser says better what is wrong.
+        data = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
+        return ProxmoxSandboxEnvironmentConfig.model_validate(data if data is not None else {})
+    except ValidationError as ex:
+        raise ValueError(f"sandbox configuration {file}:\n{friendly(ex)}") from None
+    except (json.JSONDecodeError, yaml.YAMLError) as ex:
+        raise ValueError(f"sandbox configuration {file}: {ex}") from None
+
+
+def read_logged_config(data: dict[str, Any]) -> ProxmoxSandboxEnvironmentConfig:
+    """A configuration as a log holds it: fields that this version doesn't know are dropped, and so
+    is the mask that stands for a password."""
+    known = {key: value for key, value in data.items() if key in _LOGGED}
+    for key in data.keys() - _LOGGED:
+        logger.info("a logged sandbox configuration has a field %s, which is not known here", key)
+    if isinstance(known.get("password"), str) and set(known["password"]) == {"*"}:
+        known["password"] = None
+    return ProxmoxSandboxEnvironmentConfig.model_validate(known)
+
+
+_LOGGED = frozenset(ProxmoxSandboxEnvironmentConfig.model_fields)
