@@ -51,7 +51,7 @@ void translate(const std::exception_ptr& pointer, void*) {
 }
 
 nb::bytes to_bytes(const std::string& text) {
-  return {text.data(), text.size()};
+  return nb::bytes{text.data(), text.size()};
 }
 std::string from_bytes(const nb::bytes& bytes) {
   return {bytes.c_str(), bytes.size()};
