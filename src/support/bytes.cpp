@@ -6,6 +6,8 @@
 #include <openssl/evp.h>
 #include <openssl/rand.h>
 
+#include <algorithm>
+
 namespace px {
 
 std::string latin1_to_utf8(std::string_view bytes) {
@@ -73,11 +75,12 @@ std::string from_base64(std::string_view text) {
                          : EVP_DecodeBlock(reinterpret_cast<unsigned char*>(out.data()),
                                            reinterpret_cast<const unsigned char*>(text.data()),
                                            static_cast<int>(text.size()));
-  // EVP_DecodeBlock forgives white space at both ends; we don't.
-  const bool strict = text.find_first_of(" \t\r\n") == std::string_view::npos;
+  // EVP_DecodeBlock forgives white space at both ends and padding anywhere; we don't.
+  const auto end = std::min(text.find('='), text.size());
+  const auto padding = text.size() - end;
+  const bool strict = text.find_first_of(" \t\r\n") == std::string_view::npos && padding <= 2 &&
+                      text.find_first_not_of('=', end) == std::string_view::npos;
   if (length < 0 || !strict) throw Error{Errc::protocol, "broken base64"};
-  std::size_t padding = 0;
-  while (padding < 2 && text[text.size() - 1 - padding] == '=') ++padding;
   out.resize(static_cast<std::size_t>(length) - padding);
   return out;
 }
