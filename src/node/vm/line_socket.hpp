@@ -1,0 +1,36 @@
+#pragma once
+#include "support/async.hpp"
+
+#include <boost/asio/local/stream_protocol.hpp>
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+namespace px::node {
+
+/// A unix socket that carries one JSON text a line: QEMU's monitor and the guest agent.
+///
+/// A cancelled read loses nothing: what had come stays in the buffer for the next one.
+class LineSocket {
+ public:
+  LineSocket(asio::any_io_executor executor, std::filesystem::path path)
+      : path_{std::move(path)}, socket_{std::move(executor)} {}
+
+  /// Connects; Error{unreachable} when nobody listens. The path may be of any length.
+  awaitable<void> connect();
+  bool is_open() const noexcept { return socket_.is_open(); }
+  void close() noexcept;
+
+  /// Error{unreachable} when the other end is gone; a write that was cut short closes the socket.
+  awaitable<void> write(std::string text);
+  /// The next line, without its end. At most 96 MiB.
+  awaitable<std::string> read_line();
+
+ private:
+  std::filesystem::path path_;
+  asio::local::stream_protocol::socket socket_;
+  std::string buffer_;
+};
+
+}  // namespace px::node

@@ -1,0 +1,81 @@
+#pragma once
+#include "node/vm/vm_config.hpp"
+#include "support/async.hpp"
+#include "support/json.hpp"
+
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace px::node {
+
+/// The commands of a guest's agent (qemu-ga's protocol), real or computed.
+class AgentPort {
+ public:
+  virtual ~AgentPort() = default;
+  /// Runs one agent command, e.g. `guest-exec`, and returns its `return` value. Throws
+  /// Error{rejected} with the agent's own text, Error{agent_down} when nobody answered in `limit`.
+  virtual awaitable<json::value> call(std::string_view command, json::object arguments,
+                                      std::chrono::milliseconds limit) = 0;
+};
+
+/// What a VM does right now.
+struct MachineStatus {
+  bool running = false;
+  bool paused = false;
+  int pid = 0;
+  std::chrono::seconds uptime{0};
+};
+
+/// Everything a start needs: the configuration and where its volumes lie.
+struct MachineSetup {
+  Options options;
+  /// Path of each volume that a drive names; a CD drive without a medium names none.
+  std::map<std::string, std::filesystem::path> volumes;
+  /// Continue from this snapshot with memory; empty = boot.
+  std::string load_snapshot;
+};
+
+/// One VM's hardware: a QEMU process or a simulation. Errors are px::Error whose `said` is the
+/// text Proxmox VE would show.
+class Machine {
+ public:
+  virtual ~Machine() = default;
+
+  virtual awaitable<void> start(const MachineSetup& setup) = 0;
+  /// Pulls the plug; of a stopped machine: nothing.
+  virtual awaitable<void> stop() = 0;
+  /// Asks the guest to power off and waits; Error{timeout} when it did not.
+  virtual awaitable<void> shutdown(Deadline limit) = 0;
+  virtual awaitable<void> reset() = 0;
+  virtual awaitable<void> suspend() = 0;
+  virtual awaitable<void> resume() = 0;
+  /// As last seen; that a process has ended shows at once.
+  virtual MachineStatus status() = 0;
+  /// Asks the machine itself, once after it was taken over from an earlier node.
+  virtual awaitable<void> refresh() = 0;
+
+  virtual AgentPort& agent() = 0;
+
+  /// Puts `medium` into the CD drive `drive` (`scsi3`), or takes it out when it is empty.
+  virtual awaitable<void> change_medium(const std::string& drive,
+                                        const std::filesystem::path& medium) = 0;
+  /// Adds or removes a CD drive or disk on the virtio-scsi bus while the guest runs.
+  virtual awaitable<void> plug_drive(const std::string& drive, const MachineSetup& setup) = 0;
+  virtual awaitable<void> unplug_drive(const std::string& drive) = 0;
+  virtual awaitable<void> plug_nic(const std::string& nic, const MachineSetup& setup) = 0;
+  virtual awaitable<void> unplug_nic(const std::string& nic) = 0;
+
+  /// Snapshots the writable disks `drives` inside their files, with the memory when asked.
+  virtual awaitable<void> save_snapshot(const std::string& name,
+                                        const std::vector<std::string>& drives, bool memory) = 0;
+  virtual awaitable<void> delete_snapshot(const std::string& name,
+                                          const std::vector<std::string>& drives) = 0;
+  /// Tells the machine that the disk `drive` of its running guest has now so many bytes.
+  virtual awaitable<void> resize_disk(const std::string& drive, std::uint64_t bytes) = 0;
+};
+
+}  // namespace px::node

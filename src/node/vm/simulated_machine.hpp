@@ -1,0 +1,114 @@
+#pragma once
+#include "node/vm/machine.hpp"
+
+#include <map>
+#include <memory>
+
+/// VMs without a guest: a thousand of them are cheap. Their agent computes its answers.
+namespace px::node {
+
+/// What a simulated command comes to.
+struct ExecAnswer {
+  int exit_code = 0;
+  std::string output;
+  std::string errors;
+  /// How long it runs; exec-status says so until then.
+  std::chrono::milliseconds duration{0};
+};
+
+/// The memory and disk of one simulated guest: a snapshot with memory keeps a copy.
+struct SimulatedState {
+  int vmid = 0;
+  std::map<std::string, std::string> files;
+};
+
+/// Computes what commands do. One serves all VMs of a node; tests bring their own.
+class SimulatedGuest {
+ public:
+  virtual ~SimulatedGuest() = default;
+  /// `argv` and `input` (bytes) as the agent gets them. The default does nothing, with exit code 0.
+  virtual ExecAnswer run(SimulatedState& state, const std::vector<std::string>& argv,
+                         const std::string& input);
+};
+
+struct Simulation {
+  /// From power-on to an answering agent.
+  std::chrono::milliseconds boot_time{20};
+  std::shared_ptr<SimulatedGuest> guest = std::make_shared<SimulatedGuest>();
+};
+
+class SimulatedAgent : public AgentPort {
+ public:
+  SimulatedAgent(const Simulation& simulation, SimulatedState& state)
+      : simulation_{simulation}, state_{state} {}
+
+  awaitable<json::value> call(std::string_view command, json::object arguments,
+                              std::chrono::milliseconds limit) override;
+  /// Commands and open files end with the power; the agent answers again at `ready`.
+  void power_on(SteadyTime ready);
+  void power_off() { ready_ = SteadyTime::max(); }
+
+ private:
+  struct Command {
+    SteadyTime ends;
+    ExecAnswer answer;
+  };
+  struct OpenFile {
+    std::string path;
+    std::size_t offset = 0;
+    bool writing = false;
+  };
+
+  json::value exec(const json::object& arguments);
+  json::value exec_status(const json::object& arguments);
+  json::value open(const json::object& arguments);
+  json::value read(const json::object& arguments);
+  json::value write(const json::object& arguments);
+  json::value seek(const json::object& arguments);
+  OpenFile& file_of(const json::object& arguments);
+
+  const Simulation& simulation_;
+  SimulatedState& state_;
+  SteadyTime ready_ = SteadyTime::max();
+  std::int64_t last_number_ = 100;
+  std::map<std::int64_t, Command> commands_;
+  std::map<std::int64_t, OpenFile> files_;
+};
+
+class SimulatedMachine : public Machine {
+ public:
+  SimulatedMachine(const Simulation& simulation, int vmid)
+      : simulation_{simulation}, state_{vmid, {}}, agent_{simulation_, state_} {}
+
+  awaitable<void> start(const MachineSetup& setup) override;
+  awaitable<void> stop() override;
+  awaitable<void> shutdown(Deadline limit) override;
+  awaitable<void> reset() override;
+  awaitable<void> suspend() override;
+  awaitable<void> resume() override;
+  MachineStatus status() override;
+  awaitable<void> refresh() override { co_return; }
+  AgentPort& agent() override { return agent_; }
+  awaitable<void> change_medium(const std::string& drive,
+                                const std::filesystem::path& medium) override;
+  awaitable<void> plug_drive(const std::string& drive, const MachineSetup& setup) override;
+  awaitable<void> unplug_drive(const std::string& drive) override;
+  awaitable<void> plug_nic(const std::string& nic, const MachineSetup& setup) override;
+  awaitable<void> unplug_nic(const std::string& nic) override;
+  awaitable<void> save_snapshot(const std::string& name, const std::vector<std::string>& drives,
+                                bool memory) override;
+  awaitable<void> delete_snapshot(const std::string& name,
+                                  const std::vector<std::string>& drives) override;
+  awaitable<void> resize_disk(const std::string& drive, std::uint64_t bytes) override;
+
+ private:
+  const Simulation& simulation_;
+  SimulatedState state_;
+  SimulatedAgent agent_;
+  bool running_ = false;
+  bool paused_ = false;
+  SteadyTime started_;
+  std::map<std::string, SimulatedState> snapshots_;
+};
+
+}  // namespace px::node
