@@ -147,6 +147,8 @@ awaitable<void> Client::State::repeat(Call& call, json::value& data) {
 }
 
 awaitable<json::value> Client::State::attempt(Call& call) {
+  // Before a worker is taken: who waits for a login holds none, and all share its failure.
+  co_await session.credentials(call.request.method);
   Semaphore::Permit bulk;
   Semaphore::Permit worker;
   if (call.options.load == Load::bulk_read) bulk = co_await bulk_reads.acquire();

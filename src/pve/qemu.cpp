@@ -69,7 +69,8 @@ awaitable<bool> follow_copy(Client& client, VmRef copy, const Clone& what, Deadl
   co_return true;
 }
 
-awaitable<void> clone_once(Client& client, const VmRef& source, const Clone& what,
+/// False when the task could not lock the source: then the copy is gone again.
+awaitable<bool> clone_once(Client& client, const VmRef& source, const Clone& what,
                            const Params& params, Deadline deadline, const std::string& doing) {
   for (int sends = 1;; ++sends) {
     std::optional<Error> lost;
@@ -88,11 +89,10 @@ awaitable<void> clone_once(Client& client, const VmRef& source, const Clone& wha
     }
     if (upid) {
       client.remember(*upid);
-      co_await wait_for_task(client, *upid, deadline, doing);
-      co_return;
+      co_return co_await wait_unless_locked(client, *upid, deadline, doing);
     }
     const VmRef copy{what.target.value_or(source.node), what.new_id};
-    if (co_await follow_copy(client, copy, what, deadline, doing)) co_return;
+    if (co_await follow_copy(client, copy, what, deadline, doing)) co_return true;
     if (sends == most_sends) throw *std::move(lost);
   }
 }
@@ -176,15 +176,7 @@ awaitable<void> clone(Client& client, VmRef source, Clone what, Deadline deadlin
       .add("storage", what.storage)
       .add("snapname", what.snapshot)
       .add("target", what.target);
-  for (;;) {
-    try {
-      co_await clone_once(client, source, what, params, deadline, doing);
-      co_return;
-    } catch (const Error& e) {
-      // The task could not lock the source; the copy is gone again.
-      const auto next = std::chrono::steady_clock::now() + lock_pause;
-      if (e.kind != Errc::busy || deadline.passed(next)) throw;
-    }
+  while (!co_await clone_once(client, source, what, params, deadline, doing)) {
     co_await sleep_for(lock_pause);
   }
 }

@@ -32,7 +32,7 @@ std::string path_of(const Upid& upid, std::string_view rest) {
 
 bool may_pass(const Error& error) {
   return error.kind == Errc::unreachable || error.kind == Errc::proxy ||
-         error.kind == Errc::timeout || error.kind == Errc::server;
+         error.kind == Errc::timeout || error.kind == Errc::server || error.kind == Errc::busy;
 }
 
 awaitable<Error> failure_of(Client& client, const Upid& upid, const TaskStatus& status,
@@ -47,6 +47,43 @@ awaitable<Error> failure_of(Client& client, const Upid& upid, const TaskStatus& 
     error.task_log = {fmt::format("(the log can't be read: {})", e.said)};
   }
   co_return error;
+}
+
+/// Polls until the task has ended.
+awaitable<TaskStatus> end_of(Client& client, const Upid& upid, Deadline deadline,
+                             const std::string& doing, std::chrono::milliseconds expected) {
+  const auto started = std::chrono::steady_clock::now();
+  TaskWait machine{expected};
+  TaskStatus status;
+  auto step = machine.first();
+  while (step.what == TaskWait::What::poll) {
+    const auto now = std::chrono::steady_clock::now();
+    if (deadline.passed(now)) {
+      throw Error{Errc::timeout, fmt::format("{} is still running after {:.1f} s", upid,
+                                             std::chrono::duration<double>(now - started).count())}
+          .while_doing(doing)
+          .with_sent(Sent::answered);
+    }
+    co_await sleep_for(
+        std::min<std::chrono::steady_clock::duration>(step.pause, deadline.left(now)));
+    std::optional<Error> lost;
+    try {
+      // The last look comes when the deadline has passed, so it has a limit of its own.
+      status = co_await task_status(client, upid, {.deadline = Deadline::after(poll_limit)});
+    } catch (const Error& e) {
+      if (!may_pass(e)) throw;
+      lost = e;
+    }
+    step = lost ? machine.poll_lost() : machine.answered(status);
+    if (lost && step.what == TaskWait::What::lost) {
+      lost->doing = doing;
+      throw *std::move(lost);
+    }
+  }
+  if (status.succeeded() && status.exit_status != "OK") {
+    log::info("{}: {} ({})", doing, status.exit_status, upid);
+  }
+  co_return status;
 }
 
 /// Looks several times for the task that a lost answer should have named.
@@ -114,38 +151,19 @@ awaitable<std::vector<std::string>> task_log_end(Client& client, Upid upid, int 
 
 awaitable<void> wait_for_task(Client& client, Upid upid, Deadline deadline, std::string doing,
                               std::chrono::milliseconds expected) {
-  const auto started = std::chrono::steady_clock::now();
-  TaskWait machine{expected};
-  TaskStatus status;
-  auto step = machine.first();
-  while (step.what == TaskWait::What::poll) {
-    const auto now = std::chrono::steady_clock::now();
-    if (deadline.passed(now)) {
-      throw Error{Errc::timeout, fmt::format("{} is still running after {:.1f} s", upid,
-                                             std::chrono::duration<double>(now - started).count())}
-          .while_doing(std::move(doing))
-          .with_sent(Sent::answered);
-    }
-    co_await sleep_for(
-        std::min<std::chrono::steady_clock::duration>(step.pause, deadline.left(now)));
-    std::optional<Error> lost;
-    try {
-      // The last look comes when the deadline has passed, so it has a limit of its own.
-      status = co_await task_status(client, upid, {.deadline = Deadline::after(poll_limit)});
-    } catch (const Error& e) {
-      if (!may_pass(e)) throw;
-      lost = e;
-    }
-    step = lost ? machine.poll_lost() : machine.answered(status);
-    if (lost && step.what == TaskWait::What::lost) {
-      lost->doing = std::move(doing);
-      throw *std::move(lost);
-    }
-  }
-  if (step.what == TaskWait::What::failed) {
+  const auto status = co_await end_of(client, upid, deadline, doing, expected);
+  if (!status.succeeded()) throw co_await failure_of(client, upid, status, std::move(doing));
+}
+
+awaitable<bool> wait_unless_locked(Client& client, Upid upid, Deadline deadline, std::string doing,
+                                   std::chrono::milliseconds expected) {
+  const auto status = co_await end_of(client, upid, deadline, doing, expected);
+  if (status.succeeded()) co_return true;
+  const auto next = std::chrono::steady_clock::now() + lock_pause;
+  if (kind_of_text(status.exit_status, Errc::task_failed) != Errc::busy || deadline.passed(next)) {
     throw co_await failure_of(client, upid, status, std::move(doing));
   }
-  if (status.exit_status != "OK") log::info("{}: {} ({})", doing, status.exit_status, upid);
+  co_return false;
 }
 
 awaitable<void> stop_task(Client& client, Upid upid) {
@@ -210,17 +228,9 @@ awaitable<Upid> post_task_once(Client& client, TaskCall call) {
   }
 }
 
-awaitable<void> run_task(Client& client, TaskCall call, std::chrono::milliseconds expected) {
-  for (;;) {
-    try {
-      const auto upid = co_await post_task_once(client, call);
-      co_await wait_for_task(client, upid, call.deadline, call.doing, expected);
-      co_return;
-    } catch (const Error& e) {
-      // A lock that the task could not get: nothing was changed.
-      const auto next = std::chrono::steady_clock::now() + lock_pause;
-      if (e.kind != Errc::busy || call.deadline.passed(next)) throw;
-    }
+awaitable<void> run_task(Client& client, std::function<awaitable<Upid>()> start, Deadline deadline,
+                         std::string doing, std::chrono::milliseconds expected) {
+  while (!co_await wait_unless_locked(client, co_await start(), deadline, doing, expected)) {
     co_await sleep_for(lock_pause);
   }
 }

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -60,6 +61,11 @@ awaitable<std::vector<std::string>> task_log_end(Client& client, Upid upid, int 
 awaitable<void> wait_for_task(Client& client, Upid upid, Deadline deadline, std::string doing,
                               std::chrono::milliseconds expected = {});
 
+/// As wait_for_task(), but false when the task ended because it could not get a lock: nothing was
+/// changed, so it may be started anew.
+awaitable<bool> wait_unless_locked(Client& client, Upid upid, Deadline deadline, std::string doing,
+                                   std::chrono::milliseconds expected = {});
+
 /// Ends a running task (SIGTERM, then SIGKILL); one that has ended is left as it is.
 awaitable<void> stop_task(Client& client, Upid upid);
 
@@ -90,8 +96,9 @@ struct TaskCall {
 /// until the deadline.
 awaitable<Upid> post_task_once(Client& client, TaskCall call);
 
-/// post_task_once() and wait_for_task(). A task that failed by a lock is started anew until the
-/// deadline.
-awaitable<void> run_task(Client& client, TaskCall call, std::chrono::milliseconds expected = {});
+/// Starts a task by `start` (qemu::start(), snapshot::create()...) and waits for its end. One that
+/// could not get its lock is started anew until the deadline.
+awaitable<void> run_task(Client& client, std::function<awaitable<Upid>()> start, Deadline deadline,
+                         std::string doing, std::chrono::milliseconds expected = {});
 
 }  // namespace px::pve
