@@ -1,0 +1,111 @@
+#pragma once
+#include <cstdint>
+#include <exception>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "support/async.hpp"
+#include "support/json.hpp"
+
+/// Routes of the API: what parameters each takes, checked before its handler runs, and itself
+/// checked against the real API's schema (tests/api).
+namespace px::node {
+
+/// An answer that is no 200. `message` is what Proxmox VE says; its first line becomes the reason.
+class ApiError : public std::exception {
+ public:
+  explicit ApiError(int code, std::string text, std::map<std::string, std::string> by_param = {})
+      : status{code}, message{std::move(text)}, errors{std::move(by_param)} {}
+  /// 400 "Parameter verification failed." with one message.
+  static ApiError parameter(std::string name, std::string text);
+  const char* what() const noexcept override { return message.c_str(); }
+
+  int status;
+  std::string message;
+  std::map<std::string, std::string> errors;
+};
+
+enum class ParamType : std::uint8_t { string, integer, number, boolean, array };
+
+/// One parameter of a route, as api-schema.json has it.
+struct Param {
+  std::string name;  ///< `net[n]` stands for net0, net1, ...
+  ParamType type = ParamType::string;
+  bool required = false;
+  std::optional<std::int64_t> minimum{};
+  std::optional<std::int64_t> maximum{};
+  std::optional<std::size_t> max_length{};
+  std::vector<std::string> one_of{};
+  std::string pattern{};  ///< an ECMAScript regular expression for the whole value
+};
+
+/// A file that a multipart request brought: spooled, not in memory.
+struct UploadedFile {
+  std::filesystem::path path;
+  std::string name;
+  std::uint64_t size = 0;
+};
+
+/// A request whose parameters were found good.
+class Call {
+ public:
+  std::string user;     ///< root@pam, or a token root@pam!name
+  std::string method;
+  std::string path;     ///< without /api2/json
+  std::map<std::string, std::vector<std::string>> values;
+  std::optional<UploadedFile> file;
+
+  bool has(std::string_view name) const;
+  /// Throws ApiError 400 when it is missing, which a required parameter never is.
+  const std::string& text(std::string_view name) const;
+  std::string text_or(std::string_view name, std::string otherwise) const;
+  std::int64_t number(std::string_view name) const;
+  std::int64_t number_or(std::string_view name, std::int64_t otherwise) const;
+  bool flag(std::string_view name, bool otherwise = false) const;
+  std::vector<std::string> list(std::string_view name) const;
+  /// Answers `total` beside `data`.
+  std::optional<std::int64_t> total;
+};
+
+using Handler = std::function<awaitable<json::value>(Call&)>;
+
+struct Route {
+  std::string method;
+  std::string path;  ///< "/nodes/{node}/qemu/{vmid}/config"
+  std::vector<Param> params;  ///< beside those of the path
+  Handler handler;
+  /// Answered by the root daemon: counted against its three workers.
+  bool is_protected = false;
+  bool allow_token = true;
+  /// Takes a file (multipart/form-data).
+  bool takes_file = false;
+  /// Works without a login.
+  bool open = false;
+};
+
+class Router {
+ public:
+  void add(Route route) { routes_.push_back(std::move(route)); }
+  const std::vector<Route>& routes() const noexcept { return routes_; }
+
+  /// The route and the values of its path's parameters. Throws ApiError 501.
+  const Route& match(const std::string& method, const std::string& path,
+                     std::map<std::string, std::string>& path_values) const;
+
+ private:
+  std::vector<Route> routes_;
+};
+
+/// Checks `given` against the route's table; fills `call.values`. Throws ApiError 400 with a
+/// message for each bad parameter.
+void check_parameters(const Route& route, const std::map<std::string, std::string>& path_values,
+                      std::map<std::string, std::vector<std::string>> given, Call& call);
+
+}  // namespace px::node

@@ -1,0 +1,68 @@
+#pragma once
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "node/route.hpp"
+#include "node/tasks.hpp"
+
+namespace px::node {
+
+/// One storage: a folder, laid out as Proxmox VE's `dir` storages.
+struct Storage {
+  std::string id;
+  std::vector<std::string> content;  ///< iso, import, images, ...
+  std::filesystem::path folder;
+  bool holds(std::string_view what) const;
+};
+
+/// A volume id: STORAGE:REST, where REST is `iso/a.iso`, `import/a.qcow2`,
+/// `101/vm-101-disk-0.qcow2`, or `100/base-100-disk-0.qcow2/101/vm-101-disk-0.qcow2` of a linked
+/// clone (its own file is the last two pieces).
+struct Volume {
+  std::string id;
+  std::string storage;
+  std::string content;
+  std::filesystem::path path;
+};
+
+/// The storages `local` (iso, import, images) and `local-lvm` (images), in the state directory.
+class Storages {
+ public:
+  Storages(std::filesystem::path directory, std::string node, Tasks& tasks, asio::thread_pool& pool);
+
+  const std::vector<Storage>& all() const noexcept { return storages_; }
+  /// Throws ApiError 500 "storage 'x' does not exist".
+  const Storage& get(std::string_view id) const;
+  /// Where a volume's file is, whether it exists or not. Throws ApiError 500 for what is no
+  /// volume id, or names another folder.
+  Volume resolve(std::string_view volume_id) const;
+  /// The same; throws ApiError 500 "volume '...' does not exist" when the file isn't there.
+  Volume existing(std::string_view volume_id) const;
+  /// The folder for a VM's disks (made), and the id of a disk in it.
+  std::filesystem::path images_folder(std::string_view storage, std::string_view vmid) const;
+  /// Where uploads are written while they come in.
+  std::filesystem::path spool_folder() const { return spool_; }
+
+  void add_routes(Router& router);
+
+ private:
+  json::object summary(const Storage& storage) const;
+  std::vector<json::value> list_files(const Storage& storage, const std::string& content) const;
+  awaitable<json::value> list(Call& call);
+  awaitable<json::value> configuration(Call& call);
+  awaitable<json::value> status(Call& call);
+  awaitable<json::value> content(Call& call);
+  awaitable<json::value> volume(Call& call);
+  awaitable<json::value> remove(Call& call);
+  awaitable<json::value> upload(Call& call);
+
+  std::string node_;
+  Tasks& tasks_;
+  asio::thread_pool& pool_;
+  std::filesystem::path spool_;
+  std::vector<Storage> storages_;
+};
+
+}  // namespace px::node

@@ -1,0 +1,275 @@
+#include "node/tasks.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/co_spawn.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <fstream>
+#include <sstream>
+
+namespace px::node {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+/// Ended tasks that are kept, as Proxmox VE's index keeps about so many.
+constexpr std::size_t most_tasks = 2000;
+constexpr std::string_view archive = "tasks.jsonl";
+
+std::int64_t now() { return std::chrono::system_clock::to_time_t(std::chrono::system_clock::now()); }
+
+std::string first_line(std::string_view text) { return std::string{text.substr(0, text.find('\n'))}; }
+
+std::string end_of(const std::exception_ptr& error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const ApiError& e) {
+    return first_line(e.message);
+  } catch (const Error& e) {
+    return first_line(e.said);
+  } catch (const std::exception& e) {
+    return first_line(e.what());
+  }
+}
+
+Param node_filter(const char* name, ParamType type) { return {.name = name, .type = type}; }
+
+}  // namespace
+
+Tasks::Tasks(asio::any_io_executor executor, State& state, std::string node)
+    : executor_{std::move(executor)}, state_{state}, node_{std::move(node)} {
+  load();
+}
+
+Tasks::~Tasks() = default;
+
+std::string Tasks::start(std::string type, std::string id, std::string user, Work work) {
+  auto task = std::make_shared<Task>();
+  task->type = std::move(type);
+  task->id = std::move(id);
+  task->user = std::move(user);
+  task->started = now();
+  // The process number and its start only tell tasks apart; a counter does that best.
+  task->upid = fmt::format("UPID:{}:{:08X}:{:08X}:{:08X}:{}:{}:{}:", node_, next_pid_, next_pid_,
+                           task->started, task->type, task->id, task->user);
+  ++next_pid_;
+  tasks_.push_front(task);
+  remember(*task);
+  auto run = [](std::shared_ptr<Task> what, Work job) -> awaitable<void> { co_await job(what->log); };
+  asio::co_spawn(executor_, run(task, std::move(work)),
+                 asio::bind_cancellation_slot(
+                     task->stop.slot(), [this, task](std::exception_ptr error) { end(task, error); }));
+  return task->upid;
+}
+
+void Tasks::end(const std::shared_ptr<Task>& task, std::exception_ptr error) {
+  if (error && task->stopped && is_cancellation(error)) {
+    task->exit_status = "interrupted by signal";
+  } else if (error) {
+    task->exit_status = end_of(error);
+  } else if (task->log.warnings > 0) {
+    task->exit_status = fmt::format("WARNINGS: {}", task->log.warnings);
+  } else {
+    task->exit_status = "OK";
+  }
+  const bool bad = error != nullptr;
+  task->log.line(bad ? "TASK ERROR: " + task->exit_status : "TASK " + task->exit_status);
+  task->ended = now();
+  remember(*task);
+  while (tasks_.size() > most_tasks && tasks_.back()->ended > 0) tasks_.pop_back();
+}
+
+/// Appends a line: at a task's start and at its end. The later one counts.
+void Tasks::remember(const Task& task) {
+  json::array lines;
+  for (const auto& line : task.log.lines) lines.emplace_back(line);
+  const json::object record{{"upid", task.upid},       {"type", task.type},
+                            {"id", task.id},           {"user", task.user},
+                            {"started", task.started}, {"ended", task.ended},
+                            {"status", task.exit_status}, {"log", lines}};
+  std::ofstream file{state_.path(archive), std::ios::app};
+  file << boost::json::serialize(record) << '\n';
+}
+
+void Tasks::load() {
+  const auto text = state_.read(archive);
+  if (!text) return;
+  std::istringstream lines{*text};
+  std::map<std::string, std::shared_ptr<Task>> by_upid;
+  for (std::string line; std::getline(lines, line);) {
+    try {
+      const auto record = json::parse(line, archive);
+      auto& task = by_upid[json::text_at(record, "upid")];
+      if (!task) {
+        task = std::make_shared<Task>();
+        tasks_.push_front(task);
+      }
+      task->upid = json::text_at(record, "upid");
+      task->type = json::text_at(record, "type");
+      task->id = json::text_at(record, "id");
+      task->user = json::text_at(record, "user");
+      task->started = json::number_at(record, "started");
+      task->ended = json::number_at(record, "ended");
+      task->exit_status = json::text_at(record, "status");
+      task->log.lines.clear();
+      for (const auto& item : record.at("log").as_array()) {
+        task->log.line(std::string{item.as_string()});
+      }
+      ++next_pid_;
+    } catch (const Error&) {
+      // A line that was being written when the node died.
+    }
+  }
+  while (tasks_.size() > most_tasks) tasks_.pop_back();
+  std::ofstream{state_.path(archive), std::ios::trunc};
+  for (auto it = tasks_.rbegin(); it != tasks_.rend(); ++it) {
+    auto& task = **it;
+    if (task.ended == 0) {
+      task.ended = now();
+      task.exit_status = "unexpected status";
+    }
+    remember(task);
+  }
+}
+
+awaitable<void> Tasks::stop_all() {
+  for (const auto& task : tasks_) {
+    if (task->ended == 0) {
+      task->stopped = true;
+      task->stop.emit(asio::cancellation_type::terminal);
+    }
+  }
+  const auto running = [&] {
+    return std::any_of(tasks_.begin(), tasks_.end(), [](const auto& t) { return t->ended == 0; });
+  };
+  const auto limit = Deadline::after(30s);
+  while (running() && !limit.passed(std::chrono::steady_clock::now())) co_await sleep_for(20ms);
+}
+
+std::shared_ptr<Tasks::Task> Tasks::find(const std::string& upid) const {
+  if (!upid.starts_with("UPID:") || std::count(upid.begin(), upid.end(), ':') != 8) {
+    throw ApiError::parameter("upid", "unable to parse worker upid");
+  }
+  const auto it = std::find_if(tasks_.begin(), tasks_.end(),
+                               [&](const auto& task) { return task->upid == upid; });
+  return it == tasks_.end() ? nullptr : *it;
+}
+
+json::value Tasks::to_json(const Task& task) const {
+  json::object out{{"upid", task.upid}, {"node", node_},           {"type", task.type},
+                   {"id", task.id},     {"user", task.user},       {"starttime", task.started},
+                   {"pid", 1},          {"pstart", 1}};
+  if (task.ended > 0) {
+    out["endtime"] = task.ended;
+    out["status"] = task.exit_status;
+  }
+  return out;
+}
+
+awaitable<json::value> Tasks::list(Call& call) {
+  const auto source = call.text_or("source", "archive");
+  json::array out;
+  std::int64_t skip = call.number_or("start", 0);
+  const auto limit = static_cast<std::size_t>(call.number_or("limit", 50));
+  std::int64_t total = 0;
+  for (const auto& task : tasks_) {
+    const bool running = task->ended == 0;
+    if ((source == "archive" && running) || (source == "active" && !running)) continue;
+    if (call.has("vmid") && task->id != call.text("vmid")) continue;
+    if (call.has("typefilter") && task->type != call.text("typefilter")) continue;
+    if (call.has("since") && task->started < call.number("since")) continue;
+    if (call.has("until") && task->started > call.number("until")) continue;
+    if (call.has("userfilter") && task->user.find(call.text("userfilter")) == std::string::npos) continue;
+    if (call.flag("errors") && (running || task->exit_status == "OK")) continue;
+    ++total;
+    if (skip-- > 0 || out.size() >= limit) continue;
+    out.push_back(to_json(*task));
+  }
+  call.total = total;
+  co_return out;
+}
+
+awaitable<json::value> Tasks::list_cluster(Call&) {
+  json::array out;
+  int ended = 0;
+  for (const auto& task : tasks_) {
+    if (task->ended > 0 && ++ended > 25) continue;
+    out.push_back(to_json(*task));
+  }
+  co_return out;
+}
+
+awaitable<json::value> Tasks::status(Call& call) {
+  const auto task = find(call.text("upid"));
+  if (!task) throw ApiError::parameter("upid", "no such task");
+  auto out = to_json(*task).as_object();
+  out["status"] = task->ended == 0 ? "running" : "stopped";
+  if (task->ended > 0) out["exitstatus"] = task->exit_status;
+  co_return out;
+}
+
+awaitable<json::value> Tasks::log(Call& call) {
+  const auto task = find(call.text("upid"));
+  json::array out;
+  if (!task) {
+    out.push_back(json::object{{"n", 1}, {"t", "unable to open file - No such file or directory"}});
+    call.total = 1;
+    co_return out;
+  }
+  const auto& lines = task->log.lines;
+  const auto from = static_cast<std::size_t>(call.number_or("start", 0));
+  const auto limit = static_cast<std::size_t>(call.number_or("limit", 50));
+  for (std::size_t i = from; i < lines.size() && (limit == 0 || i < from + limit); ++i) {
+    out.push_back(json::object{{"n", i + 1}, {"t", lines[i]}});
+  }
+  call.total = static_cast<std::int64_t>(lines.size());
+  co_return out;
+}
+
+awaitable<json::value> Tasks::stop(Call& call) {
+  const auto task = find(call.text("upid"));
+  if (!task) throw ApiError::parameter("upid", "no such task");
+  if (task->ended == 0) {
+    task->stopped = true;
+    task->stop.emit(asio::cancellation_type::terminal);
+  }
+  co_return nullptr;
+}
+
+void Tasks::add_routes(Router& router) {
+  const std::string base = "/nodes/{node}/tasks";
+  const auto bind = [this](awaitable<json::value> (Tasks::*handler)(Call&)) -> Handler {
+    return [this, handler](Call& call) { return (this->*handler)(call); };
+  };
+  router.add({.method = "GET",
+              .path = base,
+              .params = {{.name = "start", .type = ParamType::integer, .minimum = 0},
+                         {.name = "limit", .type = ParamType::integer, .minimum = 0},
+                         {.name = "vmid", .type = ParamType::integer, .minimum = 100, .maximum = 999'999'999},
+                         node_filter("typefilter", ParamType::string),
+                         node_filter("statusfilter", ParamType::string),
+                         node_filter("userfilter", ParamType::string),
+                         node_filter("errors", ParamType::boolean),
+                         node_filter("since", ParamType::integer),
+                         node_filter("until", ParamType::integer),
+                         {.name = "source", .one_of = {"archive", "active", "all"}}},
+              .handler = bind(&Tasks::list)});
+  router.add({.method = "GET", .path = base + "/{upid}/status", .params = {}, .handler = bind(&Tasks::status), .is_protected = true});
+  router.add({.method = "GET",
+              .path = base + "/{upid}/log",
+              .params = {{.name = "start", .type = ParamType::integer, .minimum = 0},
+                         {.name = "limit", .type = ParamType::integer, .minimum = 0},
+                         {.name = "download", .type = ParamType::boolean}},
+              .handler = bind(&Tasks::log),
+              .is_protected = true});
+  router.add({.method = "DELETE", .path = base + "/{upid}", .params = {}, .handler = bind(&Tasks::stop), .is_protected = true});
+  router.add({.method = "GET", .path = "/cluster/tasks", .params = {}, .handler = bind(&Tasks::list_cluster)});
+}
+
+}  // namespace px::node

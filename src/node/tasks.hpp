@@ -1,0 +1,81 @@
+#pragma once
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <boost/asio/cancellation_signal.hpp>
+
+#include "node/route.hpp"
+#include "node/state.hpp"
+#include "support/async.hpp"
+
+namespace px::node {
+
+/// Where a task's work writes its log.
+class TaskLog {
+ public:
+  void line(std::string text) { lines.push_back(std::move(text)); }
+  /// The task ends as `WARNINGS: n`.
+  void warn(std::string text) {
+    ++warnings;
+    lines.push_back("WARN: " + text);
+  }
+  std::vector<std::string> lines;
+  int warnings = 0;
+};
+
+/// The node's tasks: UPIDs, logs, ends. Ended ones survive a restart; one that ran when the node
+/// died shows `unexpected status` afterwards, as with Proxmox VE.
+class Tasks {
+ public:
+  using Work = std::function<awaitable<void>(TaskLog&)>;
+
+  Tasks(asio::any_io_executor executor, State& state, std::string node);
+  ~Tasks();
+
+  /// Starts `work` and returns the UPID. An exception's text becomes the exit status: that of an
+  /// ApiError its message, of an Error its `said`.
+  std::string start(std::string type, std::string id, std::string user, Work work);
+
+  /// Asks all running tasks to stop and waits for their ends.
+  awaitable<void> stop_all();
+
+  void add_routes(Router& router);
+
+ private:
+  struct Task {
+    std::string upid;
+    std::string type;
+    std::string id;
+    std::string user;
+    std::int64_t started = 0;
+    std::int64_t ended = 0;  ///< 0 while it runs
+    std::string exit_status;
+    TaskLog log;
+    asio::cancellation_signal stop;
+    bool stopped = false;
+  };
+
+  void end(const std::shared_ptr<Task>& task, std::exception_ptr error);
+  void remember(const Task& task);
+  void load();
+  std::shared_ptr<Task> find(const std::string& upid) const;
+  json::value to_json(const Task& task) const;
+  awaitable<json::value> list(Call& call);
+  awaitable<json::value> list_cluster(Call& call);
+  awaitable<json::value> status(Call& call);
+  awaitable<json::value> log(Call& call);
+  awaitable<json::value> stop(Call& call);
+
+  asio::any_io_executor executor_;
+  State& state_;
+  std::string node_;
+  std::uint32_t next_pid_ = 1;
+  std::deque<std::shared_ptr<Task>> tasks_;  ///< the newest first
+};
+
+}  // namespace px::node

@@ -1,0 +1,93 @@
+#pragma once
+#include "node/state.hpp"
+#include "node/storage.hpp"
+#include "node/vm/command_line.hpp"
+#include "node/vm/machine.hpp"
+#include "node/vm/simulated_machine.hpp"
+#include "node/vm/vm_config.hpp"
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace px::node {
+
+/// One VM of the node.
+struct Vm {
+  int id = 0;
+  VmConfig config;
+  std::unique_ptr<Machine> machine;
+  /// PVE's lock on the file: whoever changes the VM holds it (pve-facts section 4).
+  Semaphore lock{1};
+  /// False once destroyed: who waited for the lock finds that it is gone.
+  bool exists = true;
+
+  bool is_template() const { return option_or(config.current, "template") == "1"; }
+  /// The `lock:` of a long change, e.g. `clone`; empty = none.
+  std::string config_lock() const { return option_or(config.current, "lock"); }
+};
+using VmPtr = std::shared_ptr<Vm>;
+
+/// Makes the hardware of a VM; takes over what runs already.
+using MachineMaker = std::function<std::unique_ptr<Machine>(int vmid)>;
+MachineMaker qemu_machines(asio::any_io_executor executor, const QemuHost& host);
+MachineMaker simulated_machines(const Simulation& simulation);
+
+/// All VMs of the node: their configurations in the state directory, their machines, their locks.
+class Vms {
+ public:
+  /// Loads what an earlier node left: running machines are taken over, and the `lock` of a change
+  /// that died with that node is dropped, so that what it left can be destroyed by its owner.
+  Vms(State& state, Storages& storages, std::string node, MachineMaker maker);
+
+  /// Once after the start: asks taken-over machines for their state.
+  awaitable<void> refresh();
+  /// The node's end: pulls all plugs, one after the other. Sandboxes are throwaway.
+  awaitable<void> stop_all();
+
+  const std::map<int, VmPtr>& all() const noexcept { return vms_; }
+  bool has(int vmid) const { return vms_.contains(vmid); }
+  /// Throws ApiError 500 "Configuration file 'nodes/N/qemu-server/ID.conf' does not exist".
+  VmPtr at(int vmid) const;
+  VmPtr of(const Call& call) const { return at(static_cast<int>(call.number("vmid"))); }
+
+  /// A new VM with these options, saved. The id must be free.
+  VmPtr add(int vmid, Options options);
+  void save(const Vm& vm) const;
+  /// Forgets the VM and removes its configuration and all files in its image folders.
+  void remove(Vm& vm);
+
+  /// Waits for the VM's lock; throws ApiError 500 "can't lock file '...' - got timeout" after
+  /// `limit`, or that the VM is gone.
+  awaitable<Semaphore::Permit> lock(VmPtr vm,
+                                    std::chrono::milliseconds limit = std::chrono::seconds{10}) const;
+  /// Throws ApiError 500 "VM is locked (clone)".
+  static void check_config_lock(const Vm& vm);
+
+  /// Where the volumes of these options lie. Throws ApiError 500 for one that is not there.
+  MachineSetup setup(const Options& options) const;
+
+  /// An entry of GET /nodes/N/qemu; `full` adds qmpstatus.
+  json::object summary(Vm& vm, bool full) const;
+
+  const std::string& node() const noexcept { return node_; }
+  Storages& storages() const noexcept { return storages_; }
+
+ private:
+  void load(int vmid, const std::string& text);
+
+  State& state_;
+  Storages& storages_;
+  std::string node_;
+  MachineMaker maker_;
+  std::map<int, VmPtr> vms_;
+};
+
+/// Fresh values for what must differ between VMs.
+std::string new_uuid();
+/// In Proxmox's range BC:24:11.
+std::string new_mac();
+
+}  // namespace px::node
