@@ -139,7 +139,7 @@ class CommandLine {
     std::string machine = "type=" + machine_type(host_, options_);
     if (uefi()) machine += ",pflash0=efi-code,pflash1=" + node_name_of("efidisk0");
     add({"-machine", machine, "-accel",
-         host_.accelerator == Accelerator::kvm ? "kvm" : "tcg,thread=multi", "-cpu",
+         host_.accelerator == Accelerator::kvm ? "kvm" : "tcg,thread=single", "-cpu",
          cpu_model(host_, options_), "-smp",
          fmt::format("{},sockets={},cores={}", cpus, number_option(options_, "sockets", 1),
                      cpus / number_option(options_, "sockets", 1)),
