@@ -1,5 +1,7 @@
 #include "node/access.hpp"
 
+#include "support/bytes.hpp"
+
 #include <fmt/format.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
@@ -10,8 +12,6 @@
 #include <chrono>
 #include <fstream>
 
-#include "support/bytes.hpp"
-
 namespace px::node {
 
 namespace {
@@ -20,7 +20,9 @@ constexpr std::int64_t ticket_life = 2 * 60 * 60;  // seconds (pve-access-contro
 constexpr std::int64_t clock_skew = 5 * 60;
 constexpr std::string_view root = "root@pam";
 
-std::int64_t now() { return std::chrono::system_clock::to_time_t(std::chrono::system_clock::now()); }
+std::int64_t now() {
+  return std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
+}
 
 bool same(std::string_view a, std::string_view b) {
   return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
@@ -44,18 +46,52 @@ Secret kept(State& state, std::string_view name, F make) {
 }
 
 /// All rights that a client may ask about (pve-access-control AccessControl.pm).
-constexpr std::array<std::string_view, 38> privileges{
-    "Datastore.Allocate", "Datastore.AllocateSpace", "Datastore.AllocateTemplate", "Datastore.Audit",
-    "Group.Allocate", "Mapping.Audit", "Mapping.Modify", "Mapping.Use", "Permissions.Modify",
-    "Pool.Allocate", "Pool.Audit", "Realm.Allocate", "Realm.AllocateUser", "SDN.Allocate", "SDN.Audit",
-    "SDN.Use", "Sys.AccessNetwork", "Sys.Audit", "Sys.Console", "Sys.Incoming", "Sys.Modify",
-    "Sys.PowerMgmt", "Sys.Syslog", "User.Modify", "VM.Allocate", "VM.Audit", "VM.Backup", "VM.Clone",
-    "VM.Config.CDROM", "VM.Config.CPU", "VM.Config.Cloudinit", "VM.Config.Disk", "VM.Config.HWType",
-    "VM.Config.Memory", "VM.Config.Network", "VM.Config.Options", "VM.Console", "VM.PowerMgmt"};
-constexpr std::array<std::string_view, 8> more_privileges{
-    "VM.GuestAgent.Audit", "VM.GuestAgent.FileRead", "VM.GuestAgent.FileSystemMgmt",
-    "VM.GuestAgent.FileWrite", "VM.GuestAgent.Unrestricted", "VM.Migrate", "VM.Snapshot",
-    "VM.Snapshot.Rollback"};
+constexpr std::array<std::string_view, 38> privileges{"Datastore.Allocate",
+                                                      "Datastore.AllocateSpace",
+                                                      "Datastore.AllocateTemplate",
+                                                      "Datastore.Audit",
+                                                      "Group.Allocate",
+                                                      "Mapping.Audit",
+                                                      "Mapping.Modify",
+                                                      "Mapping.Use",
+                                                      "Permissions.Modify",
+                                                      "Pool.Allocate",
+                                                      "Pool.Audit",
+                                                      "Realm.Allocate",
+                                                      "Realm.AllocateUser",
+                                                      "SDN.Allocate",
+                                                      "SDN.Audit",
+                                                      "SDN.Use",
+                                                      "Sys.AccessNetwork",
+                                                      "Sys.Audit",
+                                                      "Sys.Console",
+                                                      "Sys.Incoming",
+                                                      "Sys.Modify",
+                                                      "Sys.PowerMgmt",
+                                                      "Sys.Syslog",
+                                                      "User.Modify",
+                                                      "VM.Allocate",
+                                                      "VM.Audit",
+                                                      "VM.Backup",
+                                                      "VM.Clone",
+                                                      "VM.Config.CDROM",
+                                                      "VM.Config.CPU",
+                                                      "VM.Config.Cloudinit",
+                                                      "VM.Config.Disk",
+                                                      "VM.Config.HWType",
+                                                      "VM.Config.Memory",
+                                                      "VM.Config.Network",
+                                                      "VM.Config.Options",
+                                                      "VM.Console",
+                                                      "VM.PowerMgmt"};
+constexpr std::array<std::string_view, 8> more_privileges{"VM.GuestAgent.Audit",
+                                                          "VM.GuestAgent.FileRead",
+                                                          "VM.GuestAgent.FileSystemMgmt",
+                                                          "VM.GuestAgent.FileWrite",
+                                                          "VM.GuestAgent.Unrestricted",
+                                                          "VM.Migrate",
+                                                          "VM.Snapshot",
+                                                          "VM.Snapshot.Rollback"};
 
 }  // namespace
 
@@ -112,7 +148,8 @@ Identity Access::identify(std::string_view cookie, std::string_view authorizatio
     if (equals != std::string_view::npos && bang < equals && given.substr(0, bang) == root) {
       const std::string name{given.substr(bang + 1, equals - bang - 1)};
       const auto it = tokens_.find(name);
-      if (it != tokens_.end() && same(it->second.secret_sha256, sha256_hex(given.substr(equals + 1)))) {
+      if (it != tokens_.end() &&
+          same(it->second.secret_sha256, sha256_hex(given.substr(equals + 1)))) {
         return {fmt::format("{}!{}", root, name), false};
       }
     }
@@ -149,7 +186,8 @@ void Access::load_tokens() {
   if (!text) return;
   const auto stored = json::parse(*text, "tokens.json");
   for (const auto& [name, value] : stored.as_object()) {
-    tokens_[std::string{name}] = {json::text_at(value, "sha256"), json::flag_or(value, "privsep", true),
+    tokens_[std::string{name}] = {json::text_at(value, "sha256"),
+                                  json::flag_or(value, "privsep", true),
                                   json::text_or(value, "comment")};
   }
 }
@@ -157,7 +195,8 @@ void Access::load_tokens() {
 void Access::save_tokens() const {
   json::object out;
   for (const auto& [name, token] : tokens_) {
-    out[name] = json::object{{"sha256", token.secret_sha256}, {"privsep", token.separate}, {"comment", token.comment}};
+    out[name] = json::object{
+        {"sha256", token.secret_sha256}, {"privsep", token.separate}, {"comment", token.comment}};
   }
   state_.write("tokens.json", boost::json::serialize(out));
 }
@@ -186,7 +225,8 @@ awaitable<json::value> Access::permissions(Call& call) {
   json::object all;
   for (const auto name : privileges) all[name] = 1;
   for (const auto name : more_privileges) all[name] = 1;
-  for (const auto* path : {"/", "/vms", "/nodes", "/storage", "/pool", "/sdn", "/access"}) out[path] = all;
+  for (const auto* path : {"/", "/vms", "/nodes", "/storage", "/pool", "/sdn", "/access"})
+    out[path] = all;
   co_return out;
 }
 
@@ -200,7 +240,8 @@ awaitable<json::value> Access::list_tokens(Call& call) {
   need_root(call);
   json::array out;
   for (const auto& [name, token] : tokens_) {
-    out.push_back(json::object{{"tokenid", name}, {"privsep", token.separate ? 1 : 0}, {"comment", token.comment}});
+    out.push_back(json::object{
+        {"tokenid", name}, {"privsep", token.separate ? 1 : 0}, {"comment", token.comment}});
   }
   co_return out;
 }
@@ -221,7 +262,8 @@ awaitable<json::value> Access::make_token(Call& call) {
 awaitable<json::value> Access::remove_token(Call& call) {
   need_root(call);
   if (tokens_.erase(call.text("tokenid")) == 0) {
-    throw ApiError{500, fmt::format("no such token '{}' for user '{}'", call.text("tokenid"), root)};
+    throw ApiError{500,
+                   fmt::format("no such token '{}' for user '{}'", call.text("tokenid"), root)};
   }
   save_tokens();
   co_return nullptr;
@@ -245,22 +287,34 @@ void Access::add_routes(Router& router) {
               .is_protected = true,
               .allow_token = false,
               .open = true});
-  router.add({.method = "GET", .path = "/access/permissions", .params = {{.name = "path"}, {.name = "userid"}}, .handler = bind(&Access::permissions)});
   router.add({.method = "GET",
-              .path = "/access/domains",
-              .params = {},
-              .handler = [](Call&) -> awaitable<json::value> {
-                co_return json::array{json::object{{"realm", "pam"}, {"type", "pam"}, {"comment", "Linux PAM standard authentication"}}};
-              },
-              .open = true});
+              .path = "/access/permissions",
+              .params = {{.name = "path"}, {.name = "userid"}},
+              .handler = bind(&Access::permissions)});
+  router.add(
+      {.method = "GET",
+       .path = "/access/domains",
+       .params = {},
+       .handler = [](Call&) -> awaitable<json::value> {
+         co_return json::array{json::object{
+             {"realm", "pam"}, {"type", "pam"}, {"comment", "Linux PAM standard authentication"}}};
+       },
+       .open = true});
   const std::string tokens = "/access/users/{userid}/token";
-  router.add({.method = "GET", .path = tokens, .params = {}, .handler = bind(&Access::list_tokens)});
+  router.add(
+      {.method = "GET", .path = tokens, .params = {}, .handler = bind(&Access::list_tokens)});
   router.add({.method = "POST",
               .path = tokens + "/{tokenid}",
-              .params = {{.name = "comment"}, {.name = "expire", .type = ParamType::integer, .minimum = 0}, {.name = "privsep", .type = ParamType::boolean}},
+              .params = {{.name = "comment"},
+                         {.name = "expire", .type = ParamType::integer, .minimum = 0},
+                         {.name = "privsep", .type = ParamType::boolean}},
               .handler = bind(&Access::make_token),
               .is_protected = true});
-  router.add({.method = "DELETE", .path = tokens + "/{tokenid}", .params = {}, .handler = bind(&Access::remove_token), .is_protected = true});
+  router.add({.method = "DELETE",
+              .path = tokens + "/{tokenid}",
+              .params = {},
+              .handler = bind(&Access::remove_token),
+              .is_protected = true});
 }
 
 }  // namespace px::node

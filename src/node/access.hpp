@@ -1,12 +1,12 @@
 #pragma once
+#include "node/route.hpp"
+#include "node/state.hpp"
+#include "support/secret.hpp"
+
 #include <map>
 #include <optional>
 #include <string>
 #include <string_view>
-
-#include "node/route.hpp"
-#include "node/state.hpp"
-#include "support/secret.hpp"
 
 namespace px::node {
 

@@ -1,12 +1,12 @@
 #include "node/route.hpp"
 
+#include "support/bytes.hpp"
+
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <charconv>
 #include <regex>
-
-#include "support/bytes.hpp"
 
 namespace px::node {
 
@@ -22,10 +22,13 @@ std::vector<std::string_view> split_path(std::string_view path) {
   return out;
 }
 
-bool is_placeholder(std::string_view piece) { return piece.starts_with('{') && piece.ends_with('}'); }
+bool is_placeholder(std::string_view piece) {
+  return piece.starts_with('{') && piece.ends_with('}');
+}
 
 /// The values of a path's placeholders when it fits. `{volume}` takes the rest, slashes included.
-bool fits(std::string_view pattern, std::string_view path, std::map<std::string, std::string>& out) {
+bool fits(std::string_view pattern, std::string_view path,
+          std::map<std::string, std::string>& out) {
   const auto wanted = split_path(pattern);
   const auto given = split_path(path);
   out.clear();
@@ -89,12 +92,13 @@ std::string problem(const Param& param, const std::string& value) {
       }
       return fmt::format("type check ('boolean') failed - got '{}'", value);
     case ParamType::string:
-    case ParamType::array: break;
+    case ParamType::array:
+      break;
   }
   if (param.max_length && value.size() > *param.max_length) {
     // Characters count, not bytes.
-    const auto characters = static_cast<std::size_t>(std::count_if(
-        value.begin(), value.end(), [](char c) { return (c & 0xC0) != 0x80; }));
+    const auto characters = static_cast<std::size_t>(
+        std::count_if(value.begin(), value.end(), [](char c) { return (c & 0xC0) != 0x80; }));
     if (characters > *param.max_length) {
       return fmt::format("value may only be {} characters long", *param.max_length);
     }
@@ -123,7 +127,8 @@ std::string path_problem(const std::string& name, const std::string& value) {
       return fmt::format("invalid format - value does not look like a valid VM ID\n");
     }
   }
-  if (name == "node" && !std::regex_match(value, std::regex{"[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?"})) {
+  if (name == "node" &&
+      !std::regex_match(value, std::regex{"[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?"})) {
     return fmt::format("invalid format - value does not look like a valid node name\n");
   }
   return {};
@@ -135,7 +140,9 @@ ApiError ApiError::parameter(std::string name, std::string text) {
   return ApiError{400, "Parameter verification failed.", {{std::move(name), std::move(text)}}};
 }
 
-bool Call::has(std::string_view name) const { return values.contains(std::string{name}); }
+bool Call::has(std::string_view name) const {
+  return values.contains(std::string{name});
+}
 
 const std::string& Call::text(std::string_view name) const {
   const auto it = values.find(std::string{name});
@@ -184,7 +191,8 @@ void check_parameters(const Route& route, const std::map<std::string, std::strin
   for (const auto& [name, value] : path_values) {
     if (auto text = path_problem(name, value); !text.empty()) errors[name] = text;
     if (const auto it = given.find(name); it != given.end() && it->second.back() != value) {
-      errors[name] = fmt::format("duplicate parameter (already defined in URI) with conflicting values");
+      errors[name] =
+          fmt::format("duplicate parameter (already defined in URI) with conflicting values");
     }
     given[name] = {value};
   }
@@ -192,7 +200,8 @@ void check_parameters(const Route& route, const std::map<std::string, std::strin
     if (path_values.contains(name)) continue;
     const Param* param = find_param(route, name);
     if (param == nullptr) {
-      errors[name] = "property is not defined in schema and the schema does not allow additional properties";
+      errors[name] =
+          "property is not defined in schema and the schema does not allow additional properties";
     } else if (param->type != ParamType::array && list.size() > 1) {
       errors[name] = fmt::format("type check ('string') failed - got ARRAY");
     } else {

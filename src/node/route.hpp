@@ -1,4 +1,7 @@
 #pragma once
+#include "support/async.hpp"
+#include "support/json.hpp"
+
 #include <cstdint>
 #include <exception>
 #include <filesystem>
@@ -10,9 +13,6 @@
 #include <string_view>
 #include <utility>
 #include <vector>
-
-#include "support/async.hpp"
-#include "support/json.hpp"
 
 /// Routes of the API: what parameters each takes, checked before its handler runs, and itself
 /// checked against the real API's schema (tests/api).
@@ -56,9 +56,9 @@ struct UploadedFile {
 /// A request whose parameters were found good.
 class Call {
  public:
-  std::string user;     ///< root@pam, or a token root@pam!name
+  std::string user;  ///< root@pam, or a token root@pam!name
   std::string method;
-  std::string path;     ///< without /api2/json
+  std::string path;  ///< without /api2/json
   std::map<std::string, std::vector<std::string>> values;
   std::optional<UploadedFile> file;
 
@@ -78,7 +78,7 @@ using Handler = std::function<awaitable<json::value>(Call&)>;
 
 struct Route {
   std::string method;
-  std::string path;  ///< "/nodes/{node}/qemu/{vmid}/config"
+  std::string path;           ///< "/nodes/{node}/qemu/{vmid}/config"
   std::vector<Param> params;  ///< beside those of the path
   Handler handler;
   /// Answered by the root daemon: counted against its three workers.

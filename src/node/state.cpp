@@ -1,17 +1,17 @@
 #include "node/state.hpp"
 
-#include <fcntl.h>
+#include "support/error.hpp"
+
 #include <fmt/format.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
+#include <fcntl.h>
 #include <fstream>
 #include <sstream>
-
-#include "support/error.hpp"
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 namespace px::node {
 
@@ -50,7 +50,9 @@ State::State(std::filesystem::path directory) : directory_{std::move(directory)}
   }
 }
 
-State::~State() { ::close(lock_); }
+State::~State() {
+  ::close(lock_);
+}
 
 std::optional<std::string> State::read(std::string_view name) const {
   std::ifstream file{path(name), std::ios::binary};
@@ -72,6 +74,8 @@ void State::write(std::string_view name, std::string_view text) const {
   if (::rename(beside.c_str(), target.c_str()) != 0) fail("replacing", target);
 }
 
-void State::remove(std::string_view name) const { std::filesystem::remove(path(name)); }
+void State::remove(std::string_view name) const {
+  std::filesystem::remove(path(name));
+}
 
 }  // namespace px::node

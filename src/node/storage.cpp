@@ -1,13 +1,13 @@
 #include "node/storage.hpp"
 
+#include "support/bytes.hpp"
+
 #include <fmt/format.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <fstream>
 #include <regex>
-
-#include "support/bytes.hpp"
+#include <sys/stat.h>
 
 namespace px::node {
 
@@ -33,9 +33,10 @@ std::string lower_case(std::string text) {
 std::string clean_name(std::string_view name) {
   const auto slash = name.find_last_of("/\\");
   std::string out{slash == std::string_view::npos ? name : name.substr(slash + 1)};
-  std::replace_if(out.begin(), out.end(), [](unsigned char c) {
-    return !(std::isalnum(c) != 0 || c == '.' || c == '-' || c == '_');
-  }, '_');
+  std::replace_if(
+      out.begin(), out.end(),
+      [](unsigned char c) { return !(std::isalnum(c) != 0 || c == '.' || c == '-' || c == '_'); },
+      '_');
   return out;
 }
 
@@ -76,8 +77,9 @@ bool Storage::holds(std::string_view what) const {
 
 Storages::Storages(fs::path directory, std::string node, Tasks& tasks, asio::thread_pool& pool)
     : node_{std::move(node)}, tasks_{tasks}, pool_{pool}, spool_{directory / "upload"} {
-  storages_ = {{"local", {"iso", "import", "images", "vztmpl", "snippets", "backup"}, directory / "local"},
-               {"local-lvm", {"images", "rootdir"}, directory / "local-lvm"}};
+  storages_ = {
+      {"local", {"iso", "import", "images", "vztmpl", "snippets", "backup"}, directory / "local"},
+      {"local-lvm", {"images", "rootdir"}, directory / "local-lvm"}};
   for (const auto& storage : storages_) {
     for (const auto& content : storage.content) {
       fs::create_directories(storage.folder / folder_of(content));
@@ -96,7 +98,9 @@ const Storage& Storages::get(std::string_view id) const {
 }
 
 Volume Storages::resolve(std::string_view volume_id) const {
-  const auto bad = [&] { return ApiError{500, fmt::format("unable to parse volume ID '{}'", volume_id)}; };
+  const auto bad = [&] {
+    return ApiError{500, fmt::format("unable to parse volume ID '{}'", volume_id)};
+  };
   const auto colon = volume_id.find(':');
   if (colon == std::string_view::npos || colon == 0 || colon + 1 == volume_id.size()) throw bad();
   const auto& storage = get(volume_id.substr(0, colon));
@@ -131,7 +135,8 @@ Volume Storages::existing(std::string_view volume_id) const {
 fs::path Storages::images_folder(std::string_view storage, std::string_view vmid) const {
   const auto& found = get(storage);
   if (!found.holds("images")) {
-    throw ApiError{500, fmt::format("storage '{}' does not support content-type 'images'", storage)};
+    throw ApiError{500,
+                   fmt::format("storage '{}' does not support content-type 'images'", storage)};
   }
   const auto folder = found.folder / "images" / vmid;
   fs::create_directories(folder);
@@ -151,7 +156,8 @@ json::object Storages::summary(const Storage& storage) const {
           {"avail", space.available}};
 }
 
-std::vector<json::value> Storages::list_files(const Storage& storage, const std::string& content) const {
+std::vector<json::value> Storages::list_files(const Storage& storage,
+                                              const std::string& content) const {
   std::vector<json::value> out;
   const auto add = [&](const std::string& volid, const fs::path& path, const std::string& kind) {
     json::object item{{"volid", volid},
@@ -176,7 +182,8 @@ std::vector<json::value> Storages::list_files(const Storage& storage, const std:
       continue;
     }
     for (const auto& file : fs::directory_iterator{folder}) {
-      add(fmt::format("{}:{}/{}", storage.id, kind, file.path().filename().string()), file.path(), kind);
+      add(fmt::format("{}:{}/{}", storage.id, kind, file.path().filename().string()), file.path(),
+          kind);
     }
   }
   return out;
@@ -234,17 +241,18 @@ awaitable<json::value> Storages::remove(Call& call) {
   auto id = call.text("volume");
   if (id.find(':') == std::string::npos) id = call.text("storage") + ":" + id;
   const auto volume = resolve(id);
-  const auto upid = tasks_.start("imgdel", id, call.user, [volume](TaskLog& log) -> awaitable<void> {
-    std::error_code error;
-    if (fs::remove(volume.path, error)) {
-      log.line(fmt::format("Removed volume '{}'", volume.id));
-    } else if (error) {
-      throw ApiError{500, fmt::format("removing '{}': {}", volume.id, error.message())};
-    } else {
-      log.line(fmt::format("volume '{}' was already gone", volume.id));
-    }
-    co_return;
-  });
+  const auto upid =
+      tasks_.start("imgdel", id, call.user, [volume](TaskLog& log) -> awaitable<void> {
+        std::error_code error;
+        if (fs::remove(volume.path, error)) {
+          log.line(fmt::format("Removed volume '{}'", volume.id));
+        } else if (error) {
+          throw ApiError{500, fmt::format("removing '{}': {}", volume.id, error.message())};
+        } else {
+          log.line(fmt::format("volume '{}' was already gone", volume.id));
+        }
+        co_return;
+      });
   if (call.has("delay")) {
     // Long enough for the task above, which only unlinks a file: then the answer is null.
     co_await sleep_for(std::chrono::milliseconds{5});
@@ -263,7 +271,8 @@ awaitable<json::value> Storages::upload(Call& call) {
     return error;
   };
   if (!storage.holds(content)) {
-    throw refuse(ApiError{500, fmt::format("storage '{}' does not support '{}' content", storage.id, content)});
+    throw refuse(ApiError{
+        500, fmt::format("storage '{}' does not support '{}' content", storage.id, content)});
   }
   if (name.size() > 255 || !fits_content(content, name)) {
     throw refuse(ApiError::parameter("filename", "invalid filename or wrong extension"));
@@ -273,8 +282,9 @@ awaitable<json::value> Storages::upload(Call& call) {
   }
   const auto wanted = lower_case(call.text_or("checksum", ""));
   if (!wanted.empty() && call.text("checksum-algorithm") != "sha256") {
-    throw refuse(ApiError{501, fmt::format("checksum algorithm {} is not implemented by the local node",
-                                           call.text("checksum-algorithm"))});
+    throw refuse(
+        ApiError{501, fmt::format("checksum algorithm {} is not implemented by the local node",
+                                  call.text("checksum-algorithm"))});
   }
   const auto target = storage.folder / folder_of(content) / name;
   const auto spool = spooled.path;
@@ -284,7 +294,8 @@ awaitable<json::value> Storages::upload(Call& call) {
     if (!wanted.empty()) digest = co_await run_in_pool(pool_, [&] { return file_digest(spool); });
     if (digest != wanted) {
       fs::remove(spool);
-      throw ApiError{500, fmt::format("checksum mismatch: got '{}' != expect '{}'", digest, wanted)};
+      throw ApiError{500,
+                     fmt::format("checksum mismatch: got '{}' != expect '{}'", digest, wanted)};
     }
     fs::rename(spool, target);
     log.line("finished file import successfully");
@@ -298,35 +309,55 @@ void Storages::add_routes(Router& router) {
   };
   const Param content{.name = "content"};
   const std::string base = "/nodes/{node}/storage";
-  router.add({.method = "GET", .path = "/storage", .params = {{.name = "type"}}, .handler = bind(&Storages::configuration)});
+  router.add({.method = "GET",
+              .path = "/storage",
+              .params = {{.name = "type"}},
+              .handler = bind(&Storages::configuration)});
   router.add({.method = "GET",
               .path = base,
-              .params = {content, {.name = "storage"}, {.name = "enabled", .type = ParamType::boolean},
-                         {.name = "target"}, {.name = "format", .type = ParamType::boolean}},
+              .params = {content,
+                         {.name = "storage"},
+                         {.name = "enabled", .type = ParamType::boolean},
+                         {.name = "target"},
+                         {.name = "format", .type = ParamType::boolean}},
               .handler = bind(&Storages::list),
               .is_protected = true});
-  router.add({.method = "GET", .path = base + "/{storage}/status", .params = {}, .handler = bind(&Storages::status), .is_protected = true});
   router.add({.method = "GET",
-              .path = base + "/{storage}/content",
-              .params = {content, {.name = "vmid", .type = ParamType::integer, .minimum = 100, .maximum = 999'999'999}},
-              .handler = bind(&Storages::content),
+              .path = base + "/{storage}/status",
+              .params = {},
+              .handler = bind(&Storages::status),
               .is_protected = true});
-  router.add({.method = "POST",
-              .path = base + "/{storage}/upload",
-              .params = {{.name = "content", .required = true, .one_of = {"iso", "vztmpl", "import"}},
-                         {.name = "filename", .required = true, .max_length = 255},
-                         {.name = "checksum"},
-                         {.name = "checksum-algorithm", .one_of = {"md5", "sha1", "sha224", "sha256", "sha384", "sha512"}},
-                         {.name = "tmpfilename"}},
-              .handler = bind(&Storages::upload),
-              .is_protected = true,
-              .takes_file = true});
-  router.add({.method = "GET", .path = base + "/{storage}/content/{volume}", .params = {}, .handler = bind(&Storages::volume), .is_protected = true});
-  router.add({.method = "DELETE",
+  router.add(
+      {.method = "GET",
+       .path = base + "/{storage}/content",
+       .params =
+           {content,
+            {.name = "vmid", .type = ParamType::integer, .minimum = 100, .maximum = 999'999'999}},
+       .handler = bind(&Storages::content),
+       .is_protected = true});
+  router.add(
+      {.method = "POST",
+       .path = base + "/{storage}/upload",
+       .params = {{.name = "content", .required = true, .one_of = {"iso", "vztmpl", "import"}},
+                  {.name = "filename", .required = true, .max_length = 255},
+                  {.name = "checksum"},
+                  {.name = "checksum-algorithm",
+                   .one_of = {"md5", "sha1", "sha224", "sha256", "sha384", "sha512"}},
+                  {.name = "tmpfilename"}},
+       .handler = bind(&Storages::upload),
+       .is_protected = true,
+       .takes_file = true});
+  router.add({.method = "GET",
               .path = base + "/{storage}/content/{volume}",
-              .params = {{.name = "delay", .type = ParamType::integer, .minimum = 1, .maximum = 30}},
-              .handler = bind(&Storages::remove),
+              .params = {},
+              .handler = bind(&Storages::volume),
               .is_protected = true});
+  router.add(
+      {.method = "DELETE",
+       .path = base + "/{storage}/content/{volume}",
+       .params = {{.name = "delay", .type = ParamType::integer, .minimum = 1, .maximum = 30}},
+       .handler = bind(&Storages::remove),
+       .is_protected = true});
 }
 
 }  // namespace px::node

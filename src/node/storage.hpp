@@ -1,11 +1,11 @@
 #pragma once
+#include "node/route.hpp"
+#include "node/tasks.hpp"
+
 #include <filesystem>
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include "node/route.hpp"
-#include "node/tasks.hpp"
 
 namespace px::node {
 
@@ -30,7 +30,8 @@ struct Volume {
 /// The storages `local` (iso, import, images) and `local-lvm` (images), in the state directory.
 class Storages {
  public:
-  Storages(std::filesystem::path directory, std::string node, Tasks& tasks, asio::thread_pool& pool);
+  Storages(std::filesystem::path directory, std::string node, Tasks& tasks,
+           asio::thread_pool& pool);
 
   const std::vector<Storage>& all() const noexcept { return storages_; }
   /// Throws ApiError 500 "storage 'x' does not exist".

@@ -1,16 +1,15 @@
 #include "node/tasks.hpp"
 
-#include <fcntl.h>
-#include <fmt/format.h>
-#include <unistd.h>
-
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/co_spawn.hpp>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <chrono>
+#include <fcntl.h>
 #include <fstream>
 #include <sstream>
+#include <unistd.h>
 
 namespace px::node {
 
@@ -22,9 +21,13 @@ using namespace std::chrono_literals;
 constexpr std::size_t most_tasks = 2000;
 constexpr std::string_view archive = "tasks.jsonl";
 
-std::int64_t now() { return std::chrono::system_clock::to_time_t(std::chrono::system_clock::now()); }
+std::int64_t now() {
+  return std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
+}
 
-std::string first_line(std::string_view text) { return std::string{text.substr(0, text.find('\n'))}; }
+std::string first_line(std::string_view text) {
+  return std::string{text.substr(0, text.find('\n'))};
+}
 
 std::string end_of(const std::exception_ptr& error) {
   try {
@@ -38,7 +41,9 @@ std::string end_of(const std::exception_ptr& error) {
   }
 }
 
-Param node_filter(const char* name, ParamType type) { return {.name = name, .type = type}; }
+Param node_filter(const char* name, ParamType type) {
+  return {.name = name, .type = type};
+}
 
 }  // namespace
 
@@ -61,10 +66,13 @@ std::string Tasks::start(std::string type, std::string id, std::string user, Wor
   ++next_pid_;
   tasks_.push_front(task);
   remember(*task);
-  auto run = [](std::shared_ptr<Task> what, Work job) -> awaitable<void> { co_await job(what->log); };
-  asio::co_spawn(executor_, run(task, std::move(work)),
-                 asio::bind_cancellation_slot(
-                     task->stop.slot(), [this, task](std::exception_ptr error) { end(task, error); }));
+  auto run = [](std::shared_ptr<Task> what, Work job) -> awaitable<void> {
+    co_await job(what->log);
+  };
+  asio::co_spawn(
+      executor_, run(task, std::move(work)),
+      asio::bind_cancellation_slot(task->stop.slot(),
+                                   [this, task](std::exception_ptr error) { end(task, error); }));
   return task->upid;
 }
 
@@ -89,10 +97,14 @@ void Tasks::end(const std::shared_ptr<Task>& task, std::exception_ptr error) {
 void Tasks::remember(const Task& task) {
   json::array lines;
   for (const auto& line : task.log.lines) lines.emplace_back(line);
-  const json::object record{{"upid", task.upid},       {"type", task.type},
-                            {"id", task.id},           {"user", task.user},
-                            {"started", task.started}, {"ended", task.ended},
-                            {"status", task.exit_status}, {"log", lines}};
+  const json::object record{{"upid", task.upid},
+                            {"type", task.type},
+                            {"id", task.id},
+                            {"user", task.user},
+                            {"started", task.started},
+                            {"ended", task.ended},
+                            {"status", task.exit_status},
+                            {"log", lines}};
   std::ofstream file{state_.path(archive), std::ios::app};
   file << boost::json::serialize(record) << '\n';
 }
@@ -162,8 +174,8 @@ std::shared_ptr<Tasks::Task> Tasks::find(const std::string& upid) const {
 }
 
 json::value Tasks::to_json(const Task& task) const {
-  json::object out{{"upid", task.upid}, {"node", node_},           {"type", task.type},
-                   {"id", task.id},     {"user", task.user},       {"starttime", task.started},
+  json::object out{{"upid", task.upid}, {"node", node_},     {"type", task.type},
+                   {"id", task.id},     {"user", task.user}, {"starttime", task.started},
                    {"pid", 1},          {"pstart", 1}};
   if (task.ended > 0) {
     out["endtime"] = task.ended;
@@ -185,7 +197,8 @@ awaitable<json::value> Tasks::list(Call& call) {
     if (call.has("typefilter") && task->type != call.text("typefilter")) continue;
     if (call.has("since") && task->started < call.number("since")) continue;
     if (call.has("until") && task->started > call.number("until")) continue;
-    if (call.has("userfilter") && task->user.find(call.text("userfilter")) == std::string::npos) continue;
+    if (call.has("userfilter") && task->user.find(call.text("userfilter")) == std::string::npos)
+      continue;
     if (call.flag("errors") && (running || task->exit_status == "OK")) continue;
     ++total;
     if (skip-- > 0 || out.size() >= limit) continue;
@@ -247,20 +260,26 @@ void Tasks::add_routes(Router& router) {
   const auto bind = [this](awaitable<json::value> (Tasks::*handler)(Call&)) -> Handler {
     return [this, handler](Call& call) { return (this->*handler)(call); };
   };
+  router.add(
+      {.method = "GET",
+       .path = base,
+       .params =
+           {{.name = "start", .type = ParamType::integer, .minimum = 0},
+            {.name = "limit", .type = ParamType::integer, .minimum = 0},
+            {.name = "vmid", .type = ParamType::integer, .minimum = 100, .maximum = 999'999'999},
+            node_filter("typefilter", ParamType::string),
+            node_filter("statusfilter", ParamType::string),
+            node_filter("userfilter", ParamType::string),
+            node_filter("errors", ParamType::boolean),
+            node_filter("since", ParamType::integer),
+            node_filter("until", ParamType::integer),
+            {.name = "source", .one_of = {"archive", "active", "all"}}},
+       .handler = bind(&Tasks::list)});
   router.add({.method = "GET",
-              .path = base,
-              .params = {{.name = "start", .type = ParamType::integer, .minimum = 0},
-                         {.name = "limit", .type = ParamType::integer, .minimum = 0},
-                         {.name = "vmid", .type = ParamType::integer, .minimum = 100, .maximum = 999'999'999},
-                         node_filter("typefilter", ParamType::string),
-                         node_filter("statusfilter", ParamType::string),
-                         node_filter("userfilter", ParamType::string),
-                         node_filter("errors", ParamType::boolean),
-                         node_filter("since", ParamType::integer),
-                         node_filter("until", ParamType::integer),
-                         {.name = "source", .one_of = {"archive", "active", "all"}}},
-              .handler = bind(&Tasks::list)});
-  router.add({.method = "GET", .path = base + "/{upid}/status", .params = {}, .handler = bind(&Tasks::status), .is_protected = true});
+              .path = base + "/{upid}/status",
+              .params = {},
+              .handler = bind(&Tasks::status),
+              .is_protected = true});
   router.add({.method = "GET",
               .path = base + "/{upid}/log",
               .params = {{.name = "start", .type = ParamType::integer, .minimum = 0},
@@ -268,8 +287,15 @@ void Tasks::add_routes(Router& router) {
                          {.name = "download", .type = ParamType::boolean}},
               .handler = bind(&Tasks::log),
               .is_protected = true});
-  router.add({.method = "DELETE", .path = base + "/{upid}", .params = {}, .handler = bind(&Tasks::stop), .is_protected = true});
-  router.add({.method = "GET", .path = "/cluster/tasks", .params = {}, .handler = bind(&Tasks::list_cluster)});
+  router.add({.method = "DELETE",
+              .path = base + "/{upid}",
+              .params = {},
+              .handler = bind(&Tasks::stop),
+              .is_protected = true});
+  router.add({.method = "GET",
+              .path = "/cluster/tasks",
+              .params = {},
+              .handler = bind(&Tasks::list_cluster)});
 }
 
 }  // namespace px::node

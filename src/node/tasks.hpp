@@ -1,4 +1,10 @@
 #pragma once
+#include "node/route.hpp"
+#include "node/state.hpp"
+#include "support/async.hpp"
+
+#include <boost/asio/cancellation_signal.hpp>
+
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -6,12 +12,6 @@
 #include <optional>
 #include <string>
 #include <vector>
-
-#include <boost/asio/cancellation_signal.hpp>
-
-#include "node/route.hpp"
-#include "node/state.hpp"
-#include "support/async.hpp"
 
 namespace px::node {
 
