@@ -1,0 +1,309 @@
+#include "cli/node.hpp"
+
+#include "cli/exit.hpp"
+#include "node/node.hpp"
+#include "support/error.hpp"
+#include "support/json.hpp"
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <fcntl.h>
+#include <filesystem>
+#include <fstream>
+#include <signal.h>
+#include <sstream>
+#include <sys/wait.h>
+#include <thread>
+#include <unistd.h>
+
+namespace px::cli {
+
+namespace {
+
+using namespace std::chrono_literals;
+namespace fs = std::filesystem;
+
+constexpr std::string_view token_name = "sandbox";
+
+struct Options {
+  std::string directory;
+  std::uint16_t port = 8006;
+  std::string name = "proxmox";
+  std::string accelerator = "auto";
+  bool simulated = false;
+  bool control = false;
+  bool background = false;
+  bool stop = false;
+  bool status = false;
+};
+
+fs::path default_directory() {
+  const char* state = std::getenv("XDG_STATE_HOME");
+  const char* home = std::getenv("HOME");
+  const fs::path base = state != nullptr && *state != '\0'
+                            ? fs::path{state}
+                            : fs::path{home == nullptr ? "." : home} / ".local" / "state";
+  return base / "proxmox-sandbox" / "node";
+}
+
+/// Written when the node answers; tells its users how to reach it. For the user's eyes only.
+struct Running {
+  int pid = 0;
+  std::uint64_t started = 0;  ///< of the process, so that another one of that number is not it
+  std::vector<std::pair<std::string, std::string>> exports;
+};
+
+/// Start time of a process in clock ticks since boot; 0 when it is gone. (proc(5), stat field 22)
+std::uint64_t start_time(int pid) {
+  std::ifstream file{fmt::format("/proc/{}/stat", pid)};
+  std::string text;
+  std::getline(file, text);
+  const auto name_end = text.rfind(')');
+  if (name_end == std::string::npos) return 0;
+  std::istringstream words{text.substr(name_end + 2)};
+  std::string word;
+  for (int field = 3; words >> word; ++field) {
+    if (field == 3 && word == "Z") return 0;
+    if (field == 22) return std::stoull(word);
+  }
+  return 0;
+}
+
+fs::path running_file(const fs::path& directory) {
+  return directory / "running.json";
+}
+
+std::optional<Running> find_running(const fs::path& directory) {
+  std::ifstream file{running_file(directory)};
+  std::ostringstream text;
+  text << file.rdbuf();
+  if (!file) return std::nullopt;
+  const auto record = json::parse(text.str(), running_file(directory).string());
+  Running out;
+  out.pid = static_cast<int>(json::number_at(record, "pid"));
+  out.started = static_cast<std::uint64_t>(json::number_at(record, "started"));
+  if (out.started == 0 || start_time(out.pid) != out.started) return std::nullopt;
+  for (const auto& [name, value] : record.at("exports").as_object()) {
+    out.exports.emplace_back(name, std::string{value.as_string()});
+  }
+  return out;
+}
+
+void save_running(const fs::path& directory, const Running& running) {
+  json::object exports;
+  for (const auto& [name, value] : running.exports) exports[name] = value;
+  const json::object record{
+      {"pid", running.pid}, {"started", running.started}, {"exports", exports}};
+  const auto beside = running_file(directory).string() + ".new";
+  {
+    const int made = ::open(beside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (made >= 0) ::close(made);
+    std::ofstream file{beside, std::ios::trunc};
+    file << boost::json::serialize(record);
+  }
+  fs::rename(beside, running_file(directory));
+}
+
+std::string quote(const std::string& value) {
+  std::string out = "'";
+  for (const char c : value) out += c == '\'' ? std::string{"'\\''"} : std::string{c};
+  return out + "'";
+}
+
+void print_exports(const Running& running) {
+  for (const auto& [name, value] : running.exports)
+    fmt::print("export {}={}\n", name, quote(value));
+}
+
+node::NodeOptions to_node_options(const Options& options) {
+  node::NodeOptions out;
+  out.directory = options.directory;
+  out.name = options.name;
+  out.port = options.port;
+  out.control = options.control;
+  if (options.accelerator == "tcg") out.accelerator = node::AcceleratorChoice::tcg;
+  if (options.accelerator == "kvm") out.accelerator = node::AcceleratorChoice::kvm;
+  if (options.simulated) out.simulation.emplace();
+  return out;
+}
+
+/// Serves until SIGTERM or SIGINT; a second one ends it at once.
+int serve(const Options& options) {
+  asio::io_context io{1};
+  asio::thread_pool pool{2};
+  node::Node node{io.get_executor(), pool, to_node_options(options)};
+  const auto started = std::chrono::steady_clock::now();
+  node.on_request(
+      [&](const std::string& method, const std::string& path, const std::string& user, int status) {
+        const std::chrono::duration<double> at = std::chrono::steady_clock::now() - started;
+        fmt::print(stderr, "{:9.3f} {:6} {} {} {}\n", at.count(), method, path, status, user);
+      });
+  Running running;
+  running.pid = ::getpid();
+  running.started = start_time(running.pid);
+  running.exports = {
+      {"PROXMOX_HOST", "127.0.0.1"},
+      {"PROXMOX_PORT", std::to_string(node.port())},
+      {"PROXMOX_NODE", options.name},
+      {"PROXMOX_FINGERPRINT", node.fingerprint()},
+      {"PROXMOX_TOKEN_ID", fmt::format("root@pam!{}", token_name)},
+      {"PROXMOX_TOKEN_SECRET", node.token(std::string{token_name}).reveal()},
+      {"PROXMOX_IMAGE_STORAGE", "local"},
+  };
+  save_running(options.directory, running);
+  fmt::print(stderr,
+             "The local node {} answers on https://127.0.0.1:{} ({}); its state is in {}.\n",
+             options.name, node.port(), node.hardware(), options.directory);
+
+  asio::signal_set signals{io, SIGTERM, SIGINT};
+  std::exception_ptr failure;
+  asio::co_spawn(io, node.run(), [&](std::exception_ptr error) { failure = error; });
+  signals.async_wait([&](const boost::system::error_code& error, int) {
+    if (error) return;
+    fmt::print(stderr, "Stopping the VMs; again to stop at once.\n");
+    asio::co_spawn(io, node.stop(), [&](std::exception_ptr) { io.stop(); });
+    signals.async_wait([&](const boost::system::error_code& again, int) {
+      if (!again) io.stop();
+    });
+  });
+  io.run();
+  fs::remove(running_file(options.directory));
+  if (failure) std::rethrow_exception(failure);
+  return 0;
+}
+
+/// Starts this program again in a session of its own, with the node's log as its output.
+void spawn_in_background(const Options& options) {
+  fs::create_directories(options.directory);
+  const auto log = fs::path{options.directory} / "node.log";
+  std::vector<std::string> words{"proxmox-sandbox",  "node",       "--dir",
+                                 options.directory,  "--port",     std::to_string(options.port),
+                                 "--name",           options.name, "--accel",
+                                 options.accelerator};
+  if (options.simulated) words.emplace_back("--simulated");
+  if (options.control) words.emplace_back("--control");
+  std::vector<char*> argv;
+  for (auto& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  const int child = ::fork();
+  if (child < 0) throw Error{Errc::internal, "fork failed"};
+  if (child > 0) {
+    ::waitpid(child, nullptr, 0);
+    return;
+  }
+  // Twice, so that init adopts the node and no shell waits for it.
+  ::setsid();
+  if (::fork() != 0) ::_exit(0);
+  const int nothing = ::open("/dev/null", O_RDONLY);
+  const int output = ::open(log.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+  ::dup2(nothing, 0);
+  ::dup2(output, 1);
+  ::dup2(output, 2);
+  for (int file = 3; file < 256; ++file) ::close(file);
+  ::execv("/proc/self/exe", argv.data());
+  ::_exit(127);
+}
+
+std::string tail_of(const fs::path& file) {
+  std::ifstream in{file};
+  std::ostringstream text;
+  text << in.rdbuf();
+  const auto all = text.str();
+  return all.substr(all.size() - std::min<std::size_t>(all.size(), 2000));
+}
+
+int start_in_background(const Options& options) {
+  if (const auto running = find_running(options.directory)) {
+    fmt::print(stderr, "The local node runs already (process {}).\n", running->pid);
+    print_exports(*running);
+    return 0;
+  }
+  spawn_in_background(options);
+  const auto log = fs::path{options.directory} / "node.log";
+  // Making its certificate and probing KVM takes a second or two.
+  for (int i = 0; i < 600; ++i) {
+    if (const auto running = find_running(options.directory)) {
+      fmt::print(stderr, "The local node runs (process {}); its log: {}\n", running->pid,
+                 log.string());
+      print_exports(*running);
+      return 0;
+    }
+    std::this_thread::sleep_for(50ms);
+    std::error_code error;
+    const auto text = tail_of(log);
+    if (text.find("proxmox-sandbox: ") != std::string::npos) {
+      throw Error{Errc::internal, "the local node did not start: " + text};
+    }
+  }
+  throw Error{Errc::timeout, "the local node did not answer within 30 s: " + tail_of(log)};
+}
+
+int stop(const Options& options) {
+  const auto running = find_running(options.directory);
+  if (!running) {
+    fmt::print(stderr, "No local node runs on {}.\n", options.directory);
+    return 0;
+  }
+  ::kill(running->pid, SIGTERM);
+  for (int i = 0; i < 1200; ++i) {
+    if (start_time(running->pid) != running->started) {
+      fmt::print(stderr, "The local node has stopped.\n");
+      return 0;
+    }
+    std::this_thread::sleep_for(50ms);
+  }
+  throw Error{Errc::timeout, fmt::format("process {} did not stop within 60 s", running->pid)};
+}
+
+int status(const Options& options) {
+  const auto running = find_running(options.directory);
+  fmt::print("{}\n", running ? fmt::format("running, process {}", running->pid) : "not running");
+  return running ? 0 : findings;
+}
+
+int run(const Options& options) {
+  if (options.stop) return stop(options);
+  if (options.status) return status(options);
+  if (options.background) return start_in_background(options);
+  if (const auto running = find_running(options.directory)) {
+    throw Error{Errc::busy, fmt::format("a local node runs already on {} (process {})",
+                                        options.directory, running->pid)};
+  }
+  return serve(options);
+}
+
+}  // namespace
+
+void add_node_command(CLI::App& app, int& exit_code) {
+  auto* command = app.add_subcommand(
+      "node", "Runs the local node: the Proxmox VE API over QEMU on this machine.");
+  const auto options = std::make_shared<Options>();
+  options->directory = default_directory().string();
+  command->add_option("--dir", options->directory, "Directory of all its state")
+      ->capture_default_str();
+  command->add_option("--port", options->port, "Port on 127.0.0.1; 0 = any")->capture_default_str();
+  command->add_option("--name", options->name, "The node's name")->capture_default_str();
+  command->add_option("--accel", options->accelerator, "auto: KVM where guests really run under it")
+      ->check(CLI::IsMember({"auto", "tcg", "kvm"}))
+      ->capture_default_str();
+  command->add_flag("--simulated", options->simulated, "VMs without a guest, for tests of scale");
+  command->add_flag("--control", options->control, "Serve counters and faults under /_control");
+  auto* background = command->add_flag("--background", options->background,
+                                       "Start, wait until it answers, print lines to export");
+  auto* stop_flag = command->add_flag("--stop", options->stop, "End the node in the background");
+  auto* status_flag = command->add_flag("--status", options->status, "Say whether it runs");
+  background->excludes(stop_flag)->excludes(status_flag);
+  command->callback([options, &exit_code] {
+    options->directory = fs::absolute(options->directory).string();
+    exit_code = run(*options);
+  });
+}
+
+}  // namespace px::cli

@@ -1,0 +1,128 @@
+#include "node/node.hpp"
+
+#include "node/access.hpp"
+#include "node/cluster.hpp"
+#include "node/server.hpp"
+#include "node/state.hpp"
+#include "node/storage.hpp"
+#include "node/tasks.hpp"
+#include "node/vm/accelerator.hpp"
+#include "node/vm/routes.hpp"
+#include "node/vm/vms.hpp"
+
+#include <fmt/format.h>
+
+#include <thread>
+
+namespace px::node {
+
+namespace {
+
+QemuHost find_qemu(const NodeOptions& options, const std::filesystem::path& directory) {
+  QemuHost host;
+  host.version = installed_qemu_version(host.binary);
+  switch (options.accelerator) {
+    case AcceleratorChoice::probe:
+      host.accelerator = probe_accelerator(host.binary, host.version, directory / "accelerator");
+      break;
+    case AcceleratorChoice::tcg:
+      host.accelerator = Accelerator::tcg;
+      break;
+    case AcceleratorChoice::kvm:
+      host.accelerator = Accelerator::kvm;
+      break;
+  }
+  host.cpus = static_cast<int>(std::thread::hardware_concurrency());
+  host.node_name = options.name;
+  host.run_directory = directory / "run";
+  const auto firmware = find_uefi_firmware();
+  host.ovmf_code = firmware.code;
+  host.ovmf_variables = firmware.variables;
+  return host;
+}
+
+}  // namespace
+
+struct Node::Impl {
+  Impl(asio::any_io_executor executor, asio::thread_pool& pool, NodeOptions given)
+      : options{std::move(given)},
+        state{options.directory},
+        access{state},
+        tasks{executor, state, options.name},
+        storages{state.directory() / "storage", options.name, tasks, pool},
+        qemu{options.simulation ? QemuHost{} : find_qemu(options, state.directory())},
+        hardware{options.simulation
+                     ? "simulated machines"
+                     : fmt::format("QEMU {} with {}", qemu.version, name_of(qemu.accelerator))},
+        vms{state, storages, options.name,
+            options.simulation ? simulated_machines(*options.simulation)
+                               : qemu_machines(executor, qemu)},
+        cluster{state, vms} {
+    access.add_routes(router);
+    tasks.add_routes(router);
+    storages.add_routes(router);
+    cluster.add_routes(router);
+    add_vm_routes(router, VmServices{vms, tasks, cluster, pool});
+    ServerOptions server_options;
+    server_options.port = options.port;
+    server_options.control = options.control;
+    server_options.refusal_delay = options.refusal_delay;
+    server = std::make_unique<Server>(executor, state, router, access, faults,
+                                      storages.spool_folder(), server_options);
+  }
+
+  NodeOptions options;
+  State state;
+  Access access;
+  Tasks tasks;
+  Storages storages;
+  QemuHost qemu;
+  std::string hardware;
+  Vms vms;
+  Cluster cluster;
+  Router router;
+  Faults faults;
+  std::unique_ptr<Server> server;
+};
+
+Node::Node(asio::any_io_executor executor, asio::thread_pool& pool, NodeOptions options)
+    : impl_{std::make_unique<Impl>(std::move(executor), pool, std::move(options))} {}
+
+Node::~Node() = default;
+
+std::uint16_t Node::port() const noexcept {
+  return impl_->server->port();
+}
+const std::string& Node::fingerprint() const noexcept {
+  return impl_->server->fingerprint();
+}
+const std::string& Node::hardware() const noexcept {
+  return impl_->hardware;
+}
+const Secret& Node::password() const noexcept {
+  return impl_->access.password();
+}
+Secret Node::token(const std::string& name) {
+  return impl_->access.own_token(name);
+}
+Faults& Node::faults() noexcept {
+  return impl_->faults;
+}
+
+void Node::on_request(
+    std::function<void(const std::string&, const std::string&, const std::string&, int)> call) {
+  impl_->server->on_request = std::move(call);
+}
+
+awaitable<void> Node::run() {
+  co_await impl_->vms.refresh();
+  co_await impl_->server->run();
+}
+
+awaitable<void> Node::stop() {
+  co_await impl_->tasks.stop_all();
+  co_await impl_->vms.stop_all();
+  impl_->server->stop();
+}
+
+}  // namespace px::node

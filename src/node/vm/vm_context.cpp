@@ -1,0 +1,50 @@
+#include "node/vm/vm_context.hpp"
+
+namespace px::node {
+
+namespace {
+
+awaitable<void> run_locked(Vms& vms, VmPtr vm, bool skip_lock, VmContext::Work work,
+                           TaskLog& log) {
+  const auto permit = co_await vms.lock(vm);
+  if (!skip_lock) Vms::check_config_lock(*vm);
+  co_await work(vm, log);
+}
+
+}  // namespace
+
+std::string VmContext::start_locked(std::string type, VmPtr vm, const std::string& user,
+                                    bool skip_lock, Work work) const {
+  return tasks.start(std::move(type), std::to_string(vm->id), user,
+                     [&vms = vms, vm, skip_lock, work = std::move(work)](TaskLog& log) {
+                       return run_locked(vms, vm, skip_lock, work, log);
+                     });
+}
+
+awaitable<void> VmContext::power_on(VmPtr vm, TaskLog& log, std::string load_snapshot) const {
+  if (vm->is_template()) throw ApiError{500, "you can't start a vm if it's a template"};
+  if (vm->machine->status().running) {
+    throw ApiError{500, fmt::format("VM {} already running", vm->id)};
+  }
+  vm->config.current = vm->config.after_pending();
+  vm->config.pending.clear();
+  vm->config.pending_delete.clear();
+  vms.save(*vm);
+  MachineSetup setup = vms.setup(vm->config.current);
+  setup.load_snapshot = std::move(load_snapshot);
+  try {
+    co_await vm->machine->start(setup);
+  } catch (const Error& error) {
+    for (const auto& line : error.task_log) log.line(line);
+    throw;
+  }
+}
+
+bool VmContext::skip_lock(const Call& call) {
+  if (call.has("skiplock") && call.user != "root@pam") {
+    throw ApiError::parameter("skiplock", "Only root may use this option.");
+  }
+  return call.flag("skiplock");
+}
+
+}  // namespace px::node
