@@ -51,8 +51,14 @@ inline void with_server(TlsServer::Handler handler, std::function<awaitable<void
                         const Certificate& certificate = usual_certificate()) {
   const auto body = [&]() -> awaitable<void> {
     Bench bench{co_await asio::this_coro::executor, std::move(handler), certificate};
-    co_await test(bench);
-    bench.server.stop();
+    std::exception_ptr failure;
+    try {
+      co_await test(bench);
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    co_await bench.server.end();
+    if (failure) std::rethrow_exception(failure);
   };
   run(body());
 }

@@ -416,7 +416,7 @@ awaitable<void> clone_and_start(Fault fault, int n, int& hits) {
   }
   EXPECT_LE(server.started.size(), 2u) << name;
   EXPECT_LE(server.vms.size(), 1u) << name;
-  bench.server.stop();
+  co_await bench.server.end();
 }
 
 TEST(Sweep, aFaultAtAnyRequestNeverActsTwice) {

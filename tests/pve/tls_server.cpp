@@ -1,7 +1,6 @@
 #include "tls_server.hpp"
 
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <boost/asio/read_until.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/write.hpp>
@@ -143,11 +142,12 @@ TlsServer::TlsServer(asio::any_io_executor executor, Certificate certificate, Ha
       acceptor_{executor_, tcp::endpoint{asio::ip::address_v4::loopback(), 0}} {
   context_.use_certificate_chain(asio::buffer(certificate_.certificate_pem));
   context_.use_private_key(asio::buffer(certificate_.key_pem), ssl::context::pem);
-  asio::co_spawn(executor_, accept(), asio::detached);
+  spawn(accept());
 }
 
-TlsServer::~TlsServer() {
-  stop();
+void TlsServer::spawn(awaitable<void> work) {
+  ++running_;
+  asio::co_spawn(executor_, std::move(work), [this](std::exception_ptr) { --running_; });
 }
 
 std::uint16_t TlsServer::port() const {
@@ -162,9 +162,15 @@ int TlsServer::count(const std::string& method, const std::string& path) const {
 void TlsServer::stop() {
   boost::system::error_code ignored;
   acceptor_.close(ignored);
+  stopped_ = true;
   for (auto& weak : peers_) {
     if (const auto peer = weak.lock()) peer->close();
   }
+}
+
+awaitable<void> TlsServer::end() {
+  stop();
+  while (running_ > 0) co_await sleep_for(std::chrono::milliseconds{1});
 }
 
 awaitable<void> TlsServer::accept() {
@@ -173,10 +179,11 @@ awaitable<void> TlsServer::accept() {
     auto socket =
         co_await acceptor_.async_accept(asio::redirect_error(asio::use_awaitable, closed));
     if (closed) co_return;
+    if (stopped_) co_return;
     auto peer = std::make_shared<Peer>(std::move(socket), context_);
     peer->number = ++connection_count_;
     peers_.push_back(peer);
-    asio::co_spawn(executor_, serve(std::move(peer)), asio::detached);
+    spawn(serve(std::move(peer)));
   }
 }
 

@@ -64,8 +64,6 @@ class TlsServer {
   using Handler = std::function<Reply(const Received&)>;
 
   TlsServer(asio::any_io_executor executor, Certificate certificate, Handler handler);
-  ~TlsServer();
-
   std::uint16_t port() const;
   const Certificate& certificate() const { return certificate_; }
   /// Requests in the order in which they were complete.
@@ -80,11 +78,14 @@ class TlsServer {
   /// Closes kept connections when they are idle for so long.
   std::chrono::milliseconds idle_limit{60'000};
 
-  /// Closes everything; needed before the test's I/O context can end.
+  /// Closes everything.
   void stop();
+  /// stop(), and waits until no coroutine of the server is left. Before it is destroyed.
+  awaitable<void> end();
 
  private:
   struct Peer;
+  void spawn(awaitable<void> work);
   awaitable<void> accept();
   awaitable<void> serve(std::shared_ptr<Peer> peer);
 
@@ -96,6 +97,8 @@ class TlsServer {
   std::vector<std::weak_ptr<Peer>> peers_;
   std::vector<Received> received_;
   int connection_count_ = 0;
+  bool stopped_ = false;
+  int running_ = 0;  ///< coroutines that refer to this object
   int at_once_ = 0;
   int most_at_once_ = 0;
 };
