@@ -18,9 +18,9 @@ fail() { printf 'build.sh: %s\n' "$*" >&2; exit 1; }
 name=${1:-}
 out=
 [ "${2:-}" = --out ] && out=${3:-}
-[ -n "$name" ] && [ -n "$out" ] || fail "usage: build.sh NAME --out DIR"
+if [ -z "$name" ] || [ -z "$out" ]; then fail "usage: build.sh NAME --out DIR"; fi
 recipe=$here/$name
-[ -f "$recipe/recipe.sh" ] || fail "there is no recipe $name; there are: $(cd "$here" && ls -d -- */ | tr -d / | xargs)"
+[ -f "$recipe/recipe.sh" ] || fail "there is no recipe $name; there are: $(cd "$here" && echo */)"
 # shellcheck source=debian13-small/recipe.sh
 . "$recipe/recipe.sh"
 
@@ -77,7 +77,7 @@ done <"$work/modules"
 # Uncompressed: unpacking costs more than loading under emulation.
 (cd "$initrd" && find . | cpio --quiet -o -H newc) >"$work/initrd.img"
 cp "$root/boot/vmlinuz-$kernel" "$work/vmlinuz"
-rm -rf "$root"/boot/* "$root"/vmlinuz* "$root"/initrd.img*
+rm -rf "${root:?}"/boot/* "${root:?}"/vmlinuz* "${root:?}"/initrd.img*
 
 say "laying out the disk"
 esp_mib=48

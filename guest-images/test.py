@@ -23,28 +23,65 @@ BOOT_LIMIT = 120.0  # seconds; a loaded machine without KVM takes its time
 
 # name, machine, firmware, how the disk is attached
 VARIANTS = [
-    ("bios pc virtio-scsi", "pc", "bios", ["-device", "virtio-scsi-pci", "-device", "scsi-hd,drive=disk"]),
+    (
+        "bios pc virtio-scsi",
+        "pc",
+        "bios",
+        ["-device", "virtio-scsi-pci", "-device", "scsi-hd,drive=disk"],
+    ),
     ("bios q35 virtio-blk", "q35", "bios", ["-device", "virtio-blk-pci,drive=disk"]),
     ("bios pc ide", "pc", "bios", ["-device", "ide-hd,drive=disk"]),
-    ("uefi q35 virtio-scsi", "q35", "uefi", ["-device", "virtio-scsi-pci", "-device", "scsi-hd,drive=disk"]),
+    (
+        "uefi q35 virtio-scsi",
+        "q35",
+        "uefi",
+        ["-device", "virtio-scsi-pci", "-device", "scsi-hd,drive=disk"],
+    ),
 ]
 
 
 class Guest:
     """One booted VM and its agent."""
 
-    def __init__(self, image: Path, folder: Path, machine: str, firmware: str, disk: list[str]) -> None:
+    def __init__(
+        self, image: Path, folder: Path, machine: str, firmware: str, disk: list[str]
+    ) -> None:
         overlay = folder / "disk.qcow2"
         overlay.unlink(missing_ok=True)
         subprocess.run(
-            ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", image.resolve(), overlay], check=True
+            [
+                "qemu-img",
+                "create",
+                "-q",
+                "-f",
+                "qcow2",
+                "-F",
+                "qcow2",
+                "-b",
+                image.resolve(),
+                overlay,
+            ],
+            check=True,
         )
         agent = folder / "agent"
         agent.unlink(missing_ok=True)
-        command = ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "max,la57=off", "-machine", machine]
+        command = [
+            "qemu-system-x86_64",
+            "-accel",
+            "tcg",
+            "-cpu",
+            "max,la57=off",
+            "-machine",
+            machine,
+        ]
         command += ["-smp", "2", "-m", "512", "-nodefaults", "-display", "none", "-no-user-config"]
         command += ["-drive", f"file={overlay},if=none,id=disk,cache=unsafe", *disk]
-        command += ["-device", "virtio-serial-pci", "-chardev", f"socket,id=agent,path={agent},server=on,wait=off"]
+        command += [
+            "-device",
+            "virtio-serial-pci",
+            "-chardev",
+            f"socket,id=agent,path={agent},server=on,wait=off",
+        ]
         command += ["-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0"]
         command += ["-device", "virtio-rng-pci", "-serial", f"file:{folder / 'console'}"]
         if "virtio-scsi-pci" in disk:
@@ -52,7 +89,10 @@ class Guest:
         if firmware == "uefi":
             variables = folder / "vars.fd"
             variables.write_bytes(Path("/usr/share/OVMF/OVMF_VARS_4M.fd").read_bytes())
-            command += ["-drive", "if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd"]
+            command += [
+                "-drive",
+                "if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd",
+            ]
             command += ["-drive", f"if=pflash,format=raw,file={variables}"]
         self.started = time.monotonic()
         self.process = subprocess.Popen(command)
@@ -87,7 +127,9 @@ class Guest:
         return answer["return"]
 
     def sh(self, script: str) -> str:
-        started = self.call("guest-exec", path="/bin/sh", arg=["-c", script], **{"capture-output": True})
+        started = self.call(
+            "guest-exec", path="/bin/sh", arg=["-c", script], **{"capture-output": True}
+        )
         while True:
             status = self.call("guest-exec-status", pid=started["pid"])  # type: ignore[index]
             if status["exited"]:  # type: ignore[index]
@@ -105,8 +147,16 @@ CHECKS = [
     ("the user exists with a home of its own", "stat -c '%U %a' /home/user", "user 700"),
     ("/var/tmp belongs to root and is sticky", "stat -c '%u %a' /var/tmp /tmp", "0 1777\n0 1777"),
     ("/run is in memory", "stat -f -c %T /run", "tmpfs"),
-    ("/dev/fd and the standard streams exist", "ls -d /dev/fd /dev/stdin /dev/stdout /dev/stderr | wc -l", "4"),
-    ("bash and python3 run", "bash -lc 'python3 -c \"import json, asyncio, sqlite3; print(1)\"'", "1"),
+    (
+        "/dev/fd and the standard streams exist",
+        "ls -d /dev/fd /dev/stdin /dev/stdout /dev/stderr | wc -l",
+        "4",
+    ),
+    (
+        "bash and python3 run",
+        "bash -lc 'python3 -c \"import json, asyncio, sqlite3; print(1)\"'",
+        "1",
+    ),
     (
         "the tools of Inspect's checks are in the system directories",
         "PATH=/usr/sbin:/usr/bin:/sbin:/bin; for t in stat id mkdir chmod cat tee rm ln find wc which test tar ps "
@@ -115,9 +165,21 @@ CHECKS = [
         "",
     ),
     ("setpriv changes users", "setpriv --reuid=user --regid=user --init-groups id -un", "user"),
-    ("a user can be added and removed", "adduser --comment x --disabled-password t >/dev/null 2>&1; id -un t; userdel -r t 2>/dev/null", "t"),
-    ("there are 700 MB of free disk", "[ $(df -m --output=avail / | tail -1) -ge 700 ] && echo yes", "yes"),
-    ("the machine id is made at boot", "wc -c </etc/machine-id; ls /etc/ssh/ssh_host* 2>/dev/null", "33"),
+    (
+        "a user can be added and removed",
+        "adduser --comment x --disabled-password t >/dev/null 2>&1; id -un t; userdel -r t 2>/dev/null",
+        "t",
+    ),
+    (
+        "there are 700 MB of free disk",
+        "[ $(df -m --output=avail / | tail -1) -ge 700 ] && echo yes",
+        "yes",
+    ),
+    (
+        "the machine id is made at boot",
+        "wc -c </etc/machine-id; ls /etc/ssh/ssh_host* 2>/dev/null",
+        "33",
+    ),
     ("only root reads CD-ROM drives", "modprobe sr_mod; sleep 1; stat -c %a /dev/sr0", "600"),
     ("the loopback card is up", "sleep 1; cat /sys/class/net/lo/operstate", "unknown"),
 ]
@@ -137,7 +199,9 @@ class Report:
 def check_inside(guest: Guest, report: Report) -> None:
     for name, script, wanted in CHECKS:
         seen = guest.sh(script)
-        report.line(name, seen == wanted, "" if seen == wanted else f"printed {seen!r}, not {wanted!r}")
+        report.line(
+            name, seen == wanted, "" if seen == wanted else f"printed {seen!r}, not {wanted!r}"
+        )
     guest.socket.sendall(b'{"execute": "guest-shutdown"}\n')
     try:
         guest.process.wait(30)
@@ -147,19 +211,27 @@ def check_inside(guest: Guest, report: Report) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("image", type=Path)
     parser.add_argument("--quick", action="store_true", help="one boot only")
     options = parser.parse_args()
     report = Report()
     size = options.image.stat().st_size / 1e6
     report.line("the image is at most 130 MB", size <= 130, f"{size:.0f} MB")
-    for number, (name, machine, firmware, disk) in enumerate(VARIANTS[: 1 if options.quick else None]):
+    for number, (name, machine, firmware, disk) in enumerate(
+        VARIANTS[: 1 if options.quick else None]
+    ):
         with tempfile.TemporaryDirectory() as folder:
             guest = None
             try:
                 guest = Guest(options.image, Path(folder), machine, firmware, disk)
-                report.line(f"{name}: the agent answers", True, f"{guest.seconds_to_agent:.1f} s after power-on")
+                report.line(
+                    f"{name}: the agent answers",
+                    True,
+                    f"{guest.seconds_to_agent:.1f} s after power-on",
+                )
                 if number == 0:
                     check_inside(guest, report)
             except (OSError, RuntimeError, TimeoutError) as error:

@@ -1,0 +1,45 @@
+# The commands of a checkout. `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON := .venv/bin/python
+JOBS ?= $(shell nproc)
+FUZZ_SECONDS ?= 60
+IMAGE := build/images/debian13-small.qcow2
+# Images need root, for their files belong to several users.
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
+export PROXMOX_SANDBOX_IMAGES := $(CURDIR)/build/images
+export PROXMOX_SANDBOX_COMMAND := $(CURDIR)/build/release/src/cli/proxmox-sandbox
+export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/build/release/src/cli:$(PATH)
+export NINJA_STATUS := [%f/%t] 
+
+.PHONY: help setup build image demo test lint bench fuzz clean
+
+help: ## This list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+setup: ## Install what is missing: Debian packages, and Python packages into .venv
+	@tools/setup
+
+build: setup ## Build the command, the Python module and the unit tests
+	@tools/build release
+
+image: setup ## Build the guest image debian13-small
+	@$(AS_ROOT) guest-images/build.sh debian13-small --out build/images
+
+demo: build image ## An Inspect evaluation in real VMs on a local node, from nothing
+	@$(PYTHON) examples/demo.py build/demo
+
+test: setup ## Run every test; STEP=name runs one step (tools/run-tests --list)
+	@$(PYTHON) tools/run-tests $(STEP)
+
+lint: setup ## clang-format, clang-tidy, ruff, mypy, shellcheck
+	@tools/lint
+
+bench: build image ## Measure requests, overhead and start times on a local node
+	@$(PYTHON) bench/bench.py build/bench
+
+fuzz: setup ## Fuzz the parsers of outside bytes, FUZZ_SECONDS each (60)
+	@tools/fuzz $(FUZZ_SECONDS)
+
+clean: ## Remove what was built (not .venv)
+	rm -rf build python/proxmoxsandbox/_core*.so

@@ -1,0 +1,140 @@
+"""A local node with real VMs for the tests here, and sandboxes that several tests share."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import ssl
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from proxmoxsandbox._proxmox_sandbox_environment import ProxmoxSandboxEnvironment
+from proxmoxsandbox.schema import ProxmoxSandboxEnvironmentConfig, VmConfig, VmSourceConfig
+
+COMMAND = (
+    os.environ.get("PROXMOX_SANDBOX_COMMAND")
+    or shutil.which("proxmox-sandbox")
+    or "proxmox-sandbox"
+)
+
+
+class Node:
+    """A running local node."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.variables: dict[str, str] = {}
+
+    def start(self, port: int = 0) -> None:
+        words = [
+            COMMAND,
+            "node",
+            "--dir",
+            str(self.directory),
+            "--port",
+            str(port),
+            "--control",
+            "--background",
+        ]
+        lines = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout
+        for line in lines.splitlines():
+            name, _, value = line.removeprefix("export ").partition("=")
+            self.variables[name] = shlex.split(value)[0]
+
+    def stop(self) -> None:
+        subprocess.run([COMMAND, "node", "--dir", str(self.directory), "--stop"], check=True)
+
+    def pid(self) -> int:
+        return int(json.loads((self.directory / "running.json").read_text())["pid"])
+
+    def ask(self, path: str, data: dict[str, Any] | None = None) -> Any:
+        """The `data` of a call: GET, or POST when `data` is given."""
+        v = self.variables
+        url = f"https://{v['PROXMOX_HOST']}:{v['PROXMOX_PORT']}{path}"
+        headers = {
+            "Authorization": f"PVEAPIToken={v['PROXMOX_TOKEN_ID']}={v['PROXMOX_TOKEN_SECRET']}",
+            "Content-Type": "application/json",
+        }
+        body = None if data is None else json.dumps(data).encode()
+        request = urllib.request.Request(url, data=body, headers=headers)
+        with urllib.request.urlopen(request, context=ssl._create_unverified_context()) as answer:
+            return json.load(answer)["data"]
+
+    def vms(self) -> list[dict[str, Any]]:
+        """Those that are no templates."""
+        listed = self.ask(f"/api2/json/nodes/{self.variables['PROXMOX_NODE']}/qemu")
+        return [vm for vm in listed if not vm.get("template")]
+
+    def media(self) -> list[str]:
+        path = (
+            f"/api2/json/nodes/{self.variables['PROXMOX_NODE']}/storage/local/content?content=iso"
+        )
+        return [volume["volid"] for volume in self.ask(path)]
+
+    def reset_counters(self) -> None:
+        self.ask("/_control/reset", {})
+
+    def requests(self) -> dict[str, int]:
+        counted: dict[str, int] = self.ask("/_control/requests")["requests"]
+        return counted
+
+
+@pytest.fixture(scope="session")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    made = Node(tmp_path_factory.mktemp("node"))
+    made.start()
+    os.environ.update(made.variables)
+    yield made
+    made.stop()
+
+
+def config_of(user: str | None = None, **changes: Any) -> ProxmoxSandboxEnvironmentConfig:
+    vm: dict[str, Any] = {
+        "vm_source_config": VmSourceConfig(built_in="debian13-small"),
+        "ram_mb": 768,
+        "vcpus": 2,
+        "nics": (),
+        "user": user,
+    }
+    return ProxmoxSandboxEnvironmentConfig(
+        sdn_config=None, vms_config=(VmConfig(**{**vm, **changes}),)
+    )
+
+
+def bring_up(config: ProxmoxSandboxEnvironmentConfig) -> dict[str, Any]:
+    async def work() -> dict[str, Any]:
+        await ProxmoxSandboxEnvironment.task_init("tests", config)
+        return dict(
+            await ProxmoxSandboxEnvironment.sample_init("tests", config, {"__sample_id__": "1"})
+        )
+
+    return anyio.run(work)
+
+
+def take_down(config: ProxmoxSandboxEnvironmentConfig, environments: dict[str, Any]) -> None:
+    anyio.run(ProxmoxSandboxEnvironment.sample_cleanup, "tests", config, environments, False)
+
+
+@pytest.fixture(scope="session")
+def user_vm(node: Node) -> Iterator[ProxmoxSandboxEnvironment]:
+    """A VM whose default user is not root."""
+    config = config_of("user")
+    environments = bring_up(config)
+    yield next(iter(environments.values()))
+    take_down(config, environments)
+
+
+@pytest.fixture(scope="session")
+def root_vm(node: Node) -> Iterator[ProxmoxSandboxEnvironment]:
+    config = config_of()
+    environments = bring_up(config)
+    yield next(iter(environments.values()))
+    take_down(config, environments)
