@@ -5,9 +5,9 @@ target_include_directories(px_flags INTERFACE ${PROJECT_SOURCE_DIR}/src)
 # -fPIC for programs too: one precompiled header serves libraries, programs and the module.
 target_compile_options(px_flags INTERFACE -fPIC -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor
                                           -Wold-style-cast -Wunused -Werror)
-# One library compiles Asio and Beast; everyone else sees declarations (support/asio_impl.cpp).
+# One library compiles Asio and Beast; everyone else sees declarations (support/boost_impl.cpp).
 target_compile_definitions(px_flags INTERFACE
-  BOOST_ASIO_SEPARATE_COMPILATION BOOST_BEAST_SEPARATE_COMPILATION BOOST_ASIO_NO_DEPRECATED
+  BOOST_ASIO_SEPARATE_COMPILATION BOOST_BEAST_SEPARATE_COMPILATION BOOST_ASIO_NO_DEPRECATED BOOST_JSON_NO_LIB
   FMT_DEPRECATED_OSTREAM PX_VERSION="${PROJECT_VERSION}")
 if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
   target_compile_options(px_flags INTERFACE -Xclang -fno-pch-timestamp)
