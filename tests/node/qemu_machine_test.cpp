@@ -54,7 +54,7 @@ class QemuMachineTest : public ::testing::Test {
 
   MachineSetup linked_clone() {
     const auto disk = directory_ / "vm-101-disk-0.qcow2";
-    disks::create_linked(disk, image_, "qcow2");
+    QemuDisks{}.create_linked(disk, image_, "qcow2");
     MachineSetup setup;
     setup.options = {{"agent", "enabled=1"},
                      {"boot", "order=scsi0"},

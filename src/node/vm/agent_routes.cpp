@@ -21,10 +21,17 @@ constexpr auto status_pause = 8ms;
 constexpr auto slow_limit = 10min;
 
 /// Commands without arguments whose answer is passed on as it is: those by GET, those by POST.
-constexpr std::array<std::string_view, 11> questions{
-    "info",      "get-fsinfo",   "get-host-name", "get-memory-block-info", "get-memory-blocks",
-    "get-osinfo", "get-time",    "get-timezone",  "get-users",             "get-vcpus",
-    "network-get-interfaces"};
+constexpr std::array<std::string_view, 11> questions{"info",
+                                                     "get-fsinfo",
+                                                     "get-host-name",
+                                                     "get-memory-block-info",
+                                                     "get-memory-blocks",
+                                                     "get-osinfo",
+                                                     "get-time",
+                                                     "get-timezone",
+                                                     "get-users",
+                                                     "get-vcpus",
+                                                     "network-get-interfaces"};
 constexpr std::array<std::string_view, 9> orders{
     "ping",     "fsfreeze-freeze", "fsfreeze-status", "fsfreeze-thaw", "fstrim",
     "shutdown", "suspend-disk",    "suspend-hybrid",  "suspend-ram"};
@@ -55,13 +62,13 @@ void AgentRoutes::add_routes(Router& router) {
   using enum ParamType;
   const auto add = [&](const char* method, const char* name, std::vector<Param> params,
                        awaitable<json::value> (AgentRoutes::*handler)(Call&)) {
-    add_vm_route(router, this, method, std::string{"/{vmid}/agent"} + name, std::move(params),
-                 handler);
+    add_vm_route(router, shared_from_this(), method, std::string{"/{vmid}/agent"} + name,
+                 std::move(params), handler);
   };
   std::vector<std::string> names{orders.begin(), orders.end()};
   names.insert(names.end(), questions.begin(), questions.end());
   std::sort(names.begin(), names.end());
-  add_vm_route(router, this, "GET", "/{vmid}/agent", {}, &AgentRoutes::index, false);
+  add_vm_route(router, shared_from_this(), "GET", "/{vmid}/agent", {}, &AgentRoutes::index, false);
   add("POST", "", {{.name = "command", .required = true, .one_of = names}},
       &AgentRoutes::any_command);
   for (const auto& [method, list] :
@@ -71,9 +78,10 @@ void AgentRoutes::add_routes(Router& router) {
       router.add({.method = method,
                   .path = fmt::format("/nodes/{{node}}/qemu/{{vmid}}/agent/{}", name),
                   .params = {},
-                  .handler = [this, name = std::string{name}](Call& call) -> awaitable<json::value> {
-                    VmPtr vm = co_await ready(call);
-                    co_return co_await simple(vm, name);
+                  .handler = [self = shared_from_this(),
+                              name = std::string{name}](Call& call) -> awaitable<json::value> {
+                    VmPtr vm = co_await self->ready(call);
+                    co_return co_await self->simple(vm, name);
                   },
                   .is_protected = true});
     }
@@ -108,14 +116,14 @@ awaitable<json::value> AgentRoutes::index(Call& /*call*/) {
 }
 
 awaitable<VmPtr> AgentRoutes::ready(const Call& call) const {
-  const VmPtr vm = context_.vms.of(call);
+  const VmPtr vm = services_.vms.of(call);
   if (!agent_enabled(vm->config.current)) {
     throw ApiError{500, "No QEMU guest agent configured"};
   }
   const MachineStatus status = vm->machine->status();
   if (!status.running) throw ApiError{500, fmt::format("VM {} is not running", vm->id)};
   try {
-    co_await vm->machine->agent().call("guest-ping", {}, context_.agent_limits.ping);
+    co_await vm->machine->agent().call("guest-ping", {}, services_.vms.agent_limits().ping);
   } catch (const Error&) {
     throw ApiError{500, "QEMU guest agent is not running"};
   }
@@ -129,7 +137,7 @@ awaitable<json::value> AgentRoutes::run(VmPtr vm, std::string command,
   try {
     co_return co_await vm->machine->agent().call(
         command, std::move(arguments),
-        slow ? std::chrono::milliseconds{slow_limit} : context_.agent_limits.command);
+        slow ? std::chrono::milliseconds{slow_limit} : services_.vms.agent_limits().command);
   } catch (const Error& error) {
     if (error.kind != Errc::rejected) {
       throw ApiError{500,
@@ -140,7 +148,7 @@ awaitable<json::value> AgentRoutes::run(VmPtr vm, std::string command,
   // The real server's worker dies of a message that Latin-1 can't hold, such as the curly quotes
   // around a program that does not exist; its client sees that 5 s later.
   if (is_wide(said)) {
-    co_await sleep_for(context_.agent_limits.broken_pipe);
+    co_await sleep_for(services_.vms.agent_limits().broken_pipe);
     throw ApiError{596, "Broken pipe"};
   }
   throw ApiError{500, "Agent error: " + said};
@@ -180,7 +188,7 @@ awaitable<json::value> AgentRoutes::exec(Call& call) {
   if (std::any_of(words.begin(), words.end(), is_wide)) {
     // The real server writes half a request here, and waits for an answer that can't come. (Its
     // agent stays deaf afterwards; ours does not.)
-    co_await sleep_for(context_.agent_limits.command);
+    co_await sleep_for(services_.vms.agent_limits().command);
     throw ApiError{500, fmt::format("VM {} qga command 'guest-exec' failed - got timeout", vm->id)};
   }
   const json::value started = co_await run(vm, "guest-exec", std::move(arguments));
@@ -190,7 +198,7 @@ awaitable<json::value> AgentRoutes::exec(Call& call) {
 awaitable<json::value> AgentRoutes::exec_status(Call& call) {
   const std::int64_t pid = call.number("pid");
   const VmPtr vm = co_await ready(call);
-  const auto limit = Deadline::after(context_.agent_limits.patience);
+  const auto limit = Deadline::after(services_.vms.agent_limits().patience);
   json::value status = co_await run(vm, "guest-exec-status", {{"pid", pid}});
   while (!json::flag_or(status, "exited", false) &&
          !limit.passed(std::chrono::steady_clock::now())) {

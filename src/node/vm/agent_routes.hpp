@@ -1,5 +1,5 @@
 #pragma once
-#include "node/vm/vm_context.hpp"
+#include "node/vm/routes.hpp"
 
 namespace px::node {
 
@@ -7,9 +7,9 @@ namespace px::node {
 /// server's ways (pve-facts section 9): the end of a command is told once, bytes are characters
 /// U+0000..U+00FF, and a text with a wider one breaks things.
 /// Source: qemu-server API2/Qemu/Agent.pm; exchanges 05, 06, 07.
-class AgentRoutes {
+class AgentRoutes : public std::enable_shared_from_this<AgentRoutes> {
  public:
-  explicit AgentRoutes(VmContext& context) : context_{context} {}
+  explicit AgentRoutes(VmServices services) : services_{services} {}
   void add_routes(Router& router);
 
  private:
@@ -27,7 +27,7 @@ class AgentRoutes {
   awaitable<json::value> read_file(VmPtr vm, const Call& call, std::int64_t handle) const;
   awaitable<void> close_file(VmPtr vm, std::int64_t handle) const;
 
-  VmContext& context_;
+  VmServices services_;
 };
 
 }  // namespace px::node

@@ -4,10 +4,11 @@
 #include "support/error.hpp"
 #include "support/json.hpp"
 
+#include <fstream>
 #include <string>
 #include <vector>
 
-namespace px::node::disks {
+namespace px::node {
 
 namespace {
 
@@ -27,7 +28,7 @@ std::string qemu_img(std::vector<std::string> arguments) {
 }
 
 /// Runs qemu-img to make `image`; what a failure leaves is removed.
-void make(const Path& image, std::vector<std::string> arguments) {
+void make(const std::filesystem::path& image, std::vector<std::string> arguments) {
   std::filesystem::create_directories(image.parent_path());
   try {
     qemu_img(std::move(arguments));
@@ -38,46 +39,75 @@ void make(const Path& image, std::vector<std::string> arguments) {
   }
 }
 
+void touch(const std::filesystem::path& file) {
+  std::filesystem::create_directories(file.parent_path());
+  std::ofstream{file, std::ios::app};
+}
+
 }  // namespace
 
-std::uint64_t virtual_size(const Path& image, std::string_view format) {
-  const std::string text =
-      qemu_img({"info", "-U", "-f", std::string{format}, "--output=json", image.string()});
-  return static_cast<std::uint64_t>(
-      json::number_at(json::parse(text, "qemu-img info"), "virtual-size"));
+std::uint64_t QemuDisks::size_of_import(const Path& image, const std::string& format) {
+  const json::value info = json::parse(
+      qemu_img({"info", "-U", "-f", format, "--output=json", image.string()}), "qemu-img info");
+  const json::value* details = json::find(info, "format-specific");
+  if (details != nullptr) details = json::find(*details, "data");
+  if (json::find(info, "backing-filename") != nullptr ||
+      (details != nullptr && json::find(*details, "data-file") != nullptr)) {
+    throw Error{Errc::rejected, fmt::format("image '{}' is not trusted: it refers to another file",
+                                            image.filename().string())};
+  }
+  return static_cast<std::uint64_t>(json::number_at(info, "virtual-size"));
 }
 
-void create(const Path& image, std::string_view format, std::uint64_t bytes) {
-  make(image, {"create", "-q", "-f", std::string{format}, image.string(), std::to_string(bytes)});
+void QemuDisks::create(const Path& image, const std::string& format, std::uint64_t bytes) {
+  make(image, {"create", "-q", "-f", format, image.string(), std::to_string(bytes)});
 }
 
-void create_linked(const Path& image, const Path& base, std::string_view base_format) {
+void QemuDisks::create_linked(const Path& image, const Path& base, const std::string& base_format) {
   // Relative, as PVE writes it: the state directory may be moved.
   const Path relative = base.lexically_relative(image.parent_path());
-  make(image, {"create", "-q", "-f", "qcow2", "-b", relative.string(), "-F",
-               std::string{base_format}, image.string()});
+  make(image,
+       {"create", "-q", "-f", "qcow2", "-b", relative.string(), "-F", base_format, image.string()});
 }
 
-void copy(const Path& from, std::string_view from_format, const Path& image,
-          std::string_view format) {
-  make(image, {"convert", "-q", "-W", "-f", std::string{from_format}, "-O", std::string{format},
-               from.string(), image.string()});
+void QemuDisks::copy(const Path& from, const std::string& from_format, const Path& image,
+                     const std::string& format) {
+  make(image, {"convert", "-q", "-f", from_format, "-O", format, from.string(), image.string()});
 }
 
-void resize(const Path& image, std::string_view format, std::uint64_t bytes) {
-  qemu_img({"resize", "-q", "-f", std::string{format}, image.string(), std::to_string(bytes)});
+void QemuDisks::resize(const Path& image, const std::string& format, std::uint64_t bytes) {
+  qemu_img({"resize", "-q", "-f", format, image.string(), std::to_string(bytes)});
 }
 
-void save_snapshot(const Path& image, std::string_view name) {
-  qemu_img({"snapshot", "-q", "-c", std::string{name}, image.string()});
+void QemuDisks::save_snapshot(const Path& image, const std::string& name) {
+  qemu_img({"snapshot", "-q", "-c", name, image.string()});
 }
 
-void load_snapshot(const Path& image, std::string_view name) {
-  qemu_img({"snapshot", "-q", "-a", std::string{name}, image.string()});
+void QemuDisks::load_snapshot(const Path& image, const std::string& name) {
+  qemu_img({"snapshot", "-q", "-a", name, image.string()});
 }
 
-void delete_snapshot(const Path& image, std::string_view name) {
-  qemu_img({"snapshot", "-q", "-d", std::string{name}, image.string()});
+void QemuDisks::delete_snapshot(const Path& image, const std::string& name) {
+  qemu_img({"snapshot", "-q", "-d", name, image.string()});
 }
 
-}  // namespace px::node::disks
+std::uint64_t SimulatedDisks::size_of_import(const Path& image, const std::string& /*format*/) {
+  return std::filesystem::file_size(image);
+}
+
+void SimulatedDisks::create(const Path& image, const std::string& /*format*/,
+                            std::uint64_t /*bytes*/) {
+  touch(image);
+}
+
+void SimulatedDisks::create_linked(const Path& image, const Path& /*base*/,
+                                   const std::string& /*base_format*/) {
+  touch(image);
+}
+
+void SimulatedDisks::copy(const Path& /*from*/, const std::string& /*from_format*/,
+                          const Path& image, const std::string& /*format*/) {
+  touch(image);
+}
+
+}  // namespace px::node

@@ -22,6 +22,19 @@ class AgentPort {
                                       std::chrono::milliseconds limit) = 0;
 };
 
+/// How long the agent's routes wait, as the real server does; tests shorten it.
+struct AgentLimits {
+  /// For an agent that does not answer at all.
+  std::chrono::milliseconds ping{3000};
+  /// For one command.
+  std::chrono::milliseconds command{5000};
+  /// Until the real server notices that its worker died of a text it could not print.
+  std::chrono::milliseconds broken_pipe{5000};
+  /// How long exec-status waits for the end of a running command before it says `exited: 0`. The
+  /// real call takes 60-160 ms anyhow (pve-facts section 14): the wait saves a client its polls.
+  std::chrono::milliseconds patience{200};
+};
+
 /// What a VM does right now.
 struct MachineStatus {
   bool running = false;

@@ -19,15 +19,14 @@ std::chrono::seconds shutdown_timeout(const Call& call) {
 void PowerRoutes::add_routes(Router& router) {
   const auto add = [&](const char* method, const char* name, std::vector<Param> params,
                        awaitable<json::value> (PowerRoutes::*handler)(Call&)) {
-    add_vm_route(router, this, method, std::string{"/{vmid}/status"} + name, std::move(params),
-                 handler);
+    add_vm_route(router, shared_from_this(), method, std::string{"/{vmid}/status"} + name,
+                 std::move(params), handler);
   };
-  add_vm_route(router, this, "GET", "/{vmid}/status", {}, &PowerRoutes::index, false);
+  add_vm_route(router, shared_from_this(), "GET", "/{vmid}/status", {}, &PowerRoutes::index, false);
   add("GET", "/current", {}, &PowerRoutes::current);
   add("POST", "/start", {skiplock, timeout}, &PowerRoutes::start);
   add("POST", "/stop", {skiplock, timeout}, &PowerRoutes::stop);
-  add("POST", "/shutdown",
-      {skiplock, timeout, {.name = "forceStop", .type = ParamType::boolean}},
+  add("POST", "/shutdown", {skiplock, timeout, {.name = "forceStop", .type = ParamType::boolean}},
       &PowerRoutes::shutdown);
   add("POST", "/reboot", {timeout}, &PowerRoutes::reboot);
   add("POST", "/reset", {skiplock}, &PowerRoutes::reset);
@@ -45,8 +44,8 @@ awaitable<json::value> PowerRoutes::index(Call& /*call*/) {
 }
 
 awaitable<json::value> PowerRoutes::current(Call& call) {
-  const VmPtr vm = context_.vms.of(call);
-  json::object out = context_.vms.summary(*vm, true);
+  const VmPtr vm = services_.vms.of(call);
+  json::object out = services_.vms.summary(*vm, true);
   if (agent_enabled(vm->config.current)) out["agent"] = 1;
   out["ha"] = json::object{{"managed", 0}};
   out["clipboard"] = nullptr;
@@ -54,39 +53,38 @@ awaitable<json::value> PowerRoutes::current(Call& call) {
 }
 
 awaitable<json::value> PowerRoutes::start(Call& call) {
-  const bool skip_lock = VmContext::skip_lock(call);
-  co_return context_.start_locked(
-      "qmstart", context_.vms.of(call), call.user, skip_lock,
-      [&context = context_](VmPtr vm, TaskLog& log) { return context.power_on(vm, log); });
+  const bool skip_lock = VmServices::skip_lock(call);
+  co_return services_.start_locked(
+      "qmstart", services_.vms.of(call), call.user, skip_lock,
+      [&services = services_](VmPtr vm, TaskLog& log) { return services.power_on(vm, log); });
 }
 
 awaitable<json::value> PowerRoutes::stop(Call& call) {
-  const bool skip_lock = VmContext::skip_lock(call);
-  co_return context_.start_locked(
-      "qmstop", context_.vms.of(call), call.user, skip_lock,
+  const bool skip_lock = VmServices::skip_lock(call);
+  co_return services_.start_locked(
+      "qmstop", services_.vms.of(call), call.user, skip_lock,
       [](VmPtr vm, TaskLog&) -> awaitable<void> { co_await vm->machine->stop(); });
 }
 
 awaitable<json::value> PowerRoutes::shutdown(Call& call) {
-  const bool skip_lock = VmContext::skip_lock(call);
-  co_return context_.start_locked(
-      "qmshutdown", context_.vms.of(call), call.user, skip_lock,
-      [span = shutdown_timeout(call), force = call.flag("forceStop")](
-          VmPtr vm, TaskLog& log) -> awaitable<void> {
-        bool ended = true;
-        try {
-          co_await vm->machine->shutdown(Deadline::after(span));
-        } catch (const Error& error) {
-          if (!force || error.kind != Errc::timeout) throw;
-          log.line("VM still running - terminating now with SIGTERM");
-          ended = false;
-        }
-        if (!ended) co_await vm->machine->stop();
-      });
+  const bool skip_lock = VmServices::skip_lock(call);
+  co_return services_.start_locked("qmshutdown", services_.vms.of(call), call.user, skip_lock,
+                                   [span = shutdown_timeout(call), force = call.flag("forceStop")](
+                                       VmPtr vm, TaskLog& log) -> awaitable<void> {
+                                     bool ended = true;
+                                     try {
+                                       co_await vm->machine->shutdown(Deadline::after(span));
+                                     } catch (const Error& error) {
+                                       if (!force || error.kind != Errc::timeout) throw;
+                                       log.line("VM still running - terminating now with SIGTERM");
+                                       ended = false;
+                                     }
+                                     if (!ended) co_await vm->machine->stop();
+                                   });
 }
 
 VmPtr PowerRoutes::running(const Call& call) const {
-  VmPtr vm = context_.vms.of(call);
+  VmPtr vm = services_.vms.of(call);
   if (!vm->machine->status().running) {
     throw ApiError{500, fmt::format("VM {} not running", vm->id)};
   }
@@ -94,32 +92,31 @@ VmPtr PowerRoutes::running(const Call& call) const {
 }
 
 awaitable<json::value> PowerRoutes::reboot(Call& call) {
-  co_return context_.start_locked(
-      "qmreboot", running(call), call.user, false,
-      [&context = context_, span = shutdown_timeout(call)](VmPtr vm,
-                                                           TaskLog& log) -> awaitable<void> {
-        co_await vm->machine->shutdown(Deadline::after(span));
-        co_await context.power_on(vm, log);
-      });
+  co_return services_.start_locked("qmreboot", running(call), call.user, false,
+                                   [&services = services_, span = shutdown_timeout(call)](
+                                       VmPtr vm, TaskLog& log) -> awaitable<void> {
+                                     co_await vm->machine->shutdown(Deadline::after(span));
+                                     co_await services.power_on(vm, log);
+                                   });
 }
 
 awaitable<json::value> PowerRoutes::reset(Call& call) {
-  const bool skip_lock = VmContext::skip_lock(call);
-  co_return context_.start_locked(
+  const bool skip_lock = VmServices::skip_lock(call);
+  co_return services_.start_locked(
       "qmreset", running(call), call.user, skip_lock,
       [](VmPtr vm, TaskLog&) -> awaitable<void> { co_await vm->machine->reset(); });
 }
 
 awaitable<json::value> PowerRoutes::suspend(Call& call) {
-  const bool skip_lock = VmContext::skip_lock(call);
-  co_return context_.start_locked(
+  const bool skip_lock = VmServices::skip_lock(call);
+  co_return services_.start_locked(
       "qmpause", running(call), call.user, skip_lock,
       [](VmPtr vm, TaskLog&) -> awaitable<void> { co_await vm->machine->suspend(); });
 }
 
 awaitable<json::value> PowerRoutes::resume(Call& call) {
-  const bool skip_lock = VmContext::skip_lock(call);
-  co_return context_.start_locked(
+  const bool skip_lock = VmServices::skip_lock(call);
+  co_return services_.start_locked(
       "qmresume", running(call), call.user, skip_lock,
       [](VmPtr vm, TaskLog&) -> awaitable<void> { co_await vm->machine->resume(); });
 }

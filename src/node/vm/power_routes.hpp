@@ -1,13 +1,13 @@
 #pragma once
-#include "node/vm/vm_context.hpp"
+#include "node/vm/routes.hpp"
 
 namespace px::node {
 
 /// /nodes/{node}/qemu/{vmid}/status/*: what a VM does, and power.
 /// Source: qemu-server API2/Qemu.pm; exchanges 04 and 09.
-class PowerRoutes {
+class PowerRoutes : public std::enable_shared_from_this<PowerRoutes> {
  public:
-  explicit PowerRoutes(VmContext& context) : context_{context} {}
+  explicit PowerRoutes(VmServices services) : services_{services} {}
   void add_routes(Router& router);
 
  private:
@@ -22,7 +22,7 @@ class PowerRoutes {
   awaitable<json::value> resume(Call& call);
   VmPtr running(const Call& call) const;
 
-  VmContext& context_;
+  VmServices services_;
 };
 
 }  // namespace px::node

@@ -34,6 +34,7 @@ class SimulatedGuest {
 struct Simulation {
   /// From power-on to an answering agent.
   std::chrono::milliseconds boot_time{20};
+  AgentLimits agent_limits{};
   std::shared_ptr<SimulatedGuest> guest = std::make_shared<SimulatedGuest>();
 };
 

@@ -13,21 +13,60 @@ namespace {
 
 /// Options of PVE that this node does not offer but that a `delete` may name
 /// (pve/api-schema.json, PUT config).
-constexpr std::array<std::string_view, 36> other_options{
-    "affinity",     "allow-ksm",    "amd-sev",      "arch",      "args",        "audio",
-    "autostart",    "bootdisk",     "cdrom",        "cicustom",  "cipassword",  "citype",
-    "ciupgrade",    "ciuser",       "freeze",       "hookscript", "hostpci",    "hugepages",
-    "intel-tdx",    "ipconfig",     "ivshmem",      "keephugepages", "keyboard", "lock",
-    "migrate_downtime", "migrate_speed", "nameserver", "parallel", "searchdomain", "shares",
-    "spice_enhancements", "sshkeys", "startdate",  "tpmstate",   "usb",         "watchdog"};
+constexpr std::array<std::string_view, 36> other_options{"affinity",
+                                                         "allow-ksm",
+                                                         "amd-sev",
+                                                         "arch",
+                                                         "args",
+                                                         "audio",
+                                                         "autostart",
+                                                         "bootdisk",
+                                                         "cdrom",
+                                                         "cicustom",
+                                                         "cipassword",
+                                                         "citype",
+                                                         "ciupgrade",
+                                                         "ciuser",
+                                                         "freeze",
+                                                         "hookscript",
+                                                         "hostpci",
+                                                         "hugepages",
+                                                         "intel-tdx",
+                                                         "ipconfig",
+                                                         "ivshmem",
+                                                         "keephugepages",
+                                                         "keyboard",
+                                                         "lock",
+                                                         "migrate_downtime",
+                                                         "migrate_speed",
+                                                         "nameserver",
+                                                         "parallel",
+                                                         "searchdomain",
+                                                         "shares",
+                                                         "spice_enhancements",
+                                                         "sshkeys",
+                                                         "startdate",
+                                                         "tpmstate",
+                                                         "usb",
+                                                         "watchdog"};
 
 /// Keys of a drive's text, of all buses (the schema's nested format).
 const std::set<std::string, std::less<>>& drive_keys() {
-  static const std::set<std::string, std::less<>> keys{
-      "aio",    "backup", "cache",   "detect_zeroes", "discard", "efitype", "file",
-      "format", "import-from", "iothread", "media",  "model",   "ms-cert", "pre-enrolled-keys",
-      "product", "queues", "replicate", "rerror",    "ro",      "scsiblock", "secs",
-      "serial", "shared", "size",    "snapshot",      "ssd",     "vendor",  "werror", "wwn"};
+  static const std::set<std::string, std::less<>> keys{"aio",         "backup",
+                                                       "cache",       "detect_zeroes",
+                                                       "discard",     "efitype",
+                                                       "file",        "format",
+                                                       "import-from", "iothread",
+                                                       "media",       "model",
+                                                       "ms-cert",     "pre-enrolled-keys",
+                                                       "product",     "queues",
+                                                       "replicate",   "rerror",
+                                                       "ro",          "scsiblock",
+                                                       "secs",        "serial",
+                                                       "shared",      "size",
+                                                       "snapshot",    "ssd",
+                                                       "vendor",      "werror",
+                                                       "wwn"};
   return keys;
 }
 
@@ -217,8 +256,8 @@ Options options_of(const Call& call) {
     const auto param = std::find_if(params.begin(), params.end(), is_option);
     if (param == params.end()) continue;
     try {
-      const std::string text = param->type == ParamType::boolean ? (call.flag(name) ? "1" : "0")
-                                                                 : values.back();
+      const std::string text =
+          param->type == ParamType::boolean ? (call.flag(name) ? "1" : "0") : values.back();
       options[name] = normalise_option(name, text);
     } catch (const ApiError& error) {
       errors.insert(error.errors.begin(), error.errors.end());

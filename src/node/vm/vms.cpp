@@ -28,18 +28,26 @@ std::uint64_t disk_bytes(const Options& options) {
 
 }  // namespace
 
-MachineMaker qemu_machines(asio::any_io_executor executor, const QemuHost& host) {
-  return [executor = std::move(executor), &host](int vmid) {
-    return std::make_unique<QemuMachine>(executor, host, vmid);
-  };
+VmHardware qemu_machines(asio::any_io_executor executor, const QemuHost& host) {
+  std::filesystem::create_directories(host.run_directory);
+  return {
+      .make_machine = [executor = std::move(executor), &host](
+                          int vmid) { return std::make_unique<QemuMachine>(executor, host, vmid); },
+      .disks = std::make_shared<QemuDisks>(),
+      .version = host.version};
 }
 
-MachineMaker simulated_machines(const Simulation& simulation) {
-  return [&simulation](int vmid) { return std::make_unique<SimulatedMachine>(simulation, vmid); };
+VmHardware simulated_machines(const Simulation& simulation) {
+  return {
+      .make_machine =
+          [&simulation](int vmid) { return std::make_unique<SimulatedMachine>(simulation, vmid); },
+      .disks = std::make_shared<SimulatedDisks>(),
+      .version = "simulated",
+      .agent_limits = simulation.agent_limits};
 }
 
-Vms::Vms(State& state, Storages& storages, std::string node, MachineMaker maker)
-    : state_{state}, storages_{storages}, node_{std::move(node)}, maker_{std::move(maker)} {
+Vms::Vms(State& state, Storages& storages, std::string node, VmHardware hardware)
+    : state_{state}, storages_{storages}, node_{std::move(node)}, hardware_{std::move(hardware)} {
   const auto folder = state_.path("qemu-server");
   std::filesystem::create_directories(folder);
   for (const auto& entry : std::filesystem::directory_iterator{folder}) {
@@ -63,7 +71,7 @@ void Vms::load(int vmid, const std::string& text) {
     log::error("VM {} is left out: {}", vmid, error.said);
     return;
   }
-  vm->machine = maker_(vmid);
+  vm->machine = hardware_.make_machine(vmid);
   if (vm->config.current.erase("lock") > 0) save(*vm);
   vms_.emplace(vmid, std::move(vm));
 }
@@ -104,7 +112,7 @@ VmPtr Vms::add(int vmid, Options options) {
   auto vm = std::make_shared<Vm>();
   vm->id = vmid;
   vm->config.current = std::move(options);
-  vm->machine = maker_(vmid);
+  vm->machine = hardware_.make_machine(vmid);
   save(*vm);
   vms_.emplace(vmid, vm);
   return vm;
@@ -132,9 +140,9 @@ awaitable<Semaphore::Permit> Vms::lock(VmPtr vm, std::chrono::milliseconds limit
     permit = co_await with_deadline(vm->lock.acquire(), Deadline::after(limit), "");
   } catch (const Error& error) {
     if (error.kind != Errc::timeout) throw;
-    throw ApiError{500,
-                   fmt::format("can't lock file '/var/lock/qemu-server/lock-{}.conf' - got timeout",
-                               vm->id)};
+    throw ApiError{
+        500,
+        fmt::format("can't lock file '/var/lock/qemu-server/lock-{}.conf' - got timeout", vm->id)};
   }
   if (!vm->exists) at(vm->id);
   co_return permit;
@@ -154,6 +162,10 @@ MachineSetup Vms::setup(const Options& options) const {
     }
   }
   return setup;
+}
+
+std::string Vms::file_size(const std::string& volume) const {
+  return print_size(std::filesystem::file_size(storages_.existing(volume).path));
 }
 
 json::object Vms::summary(Vm& vm, bool full) const {

@@ -2,6 +2,7 @@
 #include "node/state.hpp"
 #include "node/storage.hpp"
 #include "node/vm/command_line.hpp"
+#include "node/vm/disks.hpp"
 #include "node/vm/machine.hpp"
 #include "node/vm/simulated_machine.hpp"
 #include "node/vm/vm_config.hpp"
@@ -30,17 +31,23 @@ struct Vm {
 };
 using VmPtr = std::shared_ptr<Vm>;
 
-/// Makes the hardware of a VM; takes over what runs already.
-using MachineMaker = std::function<std::unique_ptr<Machine>(int vmid)>;
-MachineMaker qemu_machines(asio::any_io_executor executor, const QemuHost& host);
-MachineMaker simulated_machines(const Simulation& simulation);
+/// What the VMs of a node are made of: QEMU or a simulation.
+struct VmHardware {
+  /// Makes the machine of a VM; takes over what runs already.
+  std::function<std::unique_ptr<Machine>(int vmid)> make_machine;
+  std::shared_ptr<Disks> disks;
+  std::string version;  ///< of QEMU
+  AgentLimits agent_limits{};
+};
+VmHardware qemu_machines(asio::any_io_executor executor, const QemuHost& host);
+VmHardware simulated_machines(const Simulation& simulation);
 
 /// All VMs of the node: their configurations in the state directory, their machines, their locks.
 class Vms {
  public:
   /// Loads what an earlier node left: running machines are taken over, and the `lock` of a change
   /// that died with that node is dropped, so that what it left can be destroyed by its owner.
-  Vms(State& state, Storages& storages, std::string node, MachineMaker maker);
+  Vms(State& state, Storages& storages, std::string node, VmHardware hardware);
 
   /// Once after the start: asks taken-over machines for their state.
   awaitable<void> refresh();
@@ -62,7 +69,8 @@ class Vms {
   /// Waits for the VM's lock; throws ApiError 500 "can't lock file '...' - got timeout" after
   /// `limit`, or that the VM is gone.
   awaitable<Semaphore::Permit> lock(VmPtr vm,
-                                    std::chrono::milliseconds limit = std::chrono::seconds{10}) const;
+                                    std::chrono::milliseconds limit = std::chrono::seconds{
+                                        10}) const;
   /// Throws ApiError 500 "VM is locked (clone)".
   static void check_config_lock(const Vm& vm);
 
@@ -74,6 +82,11 @@ class Vms {
 
   const std::string& node() const noexcept { return node_; }
   Storages& storages() const noexcept { return storages_; }
+  const std::string& qemu_version() const noexcept { return hardware_.version; }
+  /// Of a volume that is there, as `size=` shows it.
+  std::string file_size(const std::string& volume) const;
+  Disks& disks() const noexcept { return *hardware_.disks; }
+  const AgentLimits& agent_limits() const noexcept { return hardware_.agent_limits; }
 
  private:
   void load(int vmid, const std::string& text);
@@ -81,7 +94,7 @@ class Vms {
   State& state_;
   Storages& storages_;
   std::string node_;
-  MachineMaker maker_;
+  VmHardware hardware_;
   std::map<int, VmPtr> vms_;
 };
 

@@ -1,10 +1,16 @@
-#include "node/vm/vm_context.hpp"
+#include "node/vm/routes.hpp"
+
+#include "node/vm/agent_routes.hpp"
+#include "node/vm/config_routes.hpp"
+#include "node/vm/lifecycle_routes.hpp"
+#include "node/vm/power_routes.hpp"
+#include "node/vm/snapshot_routes.hpp"
 
 namespace px::node {
 
 namespace {
 
-awaitable<void> run_locked(Vms& vms, VmPtr vm, bool skip_lock, VmContext::Work work,
+awaitable<void> run_locked(Vms& vms, VmPtr vm, bool skip_lock, VmServices::Work work,
                            TaskLog& log) {
   const auto permit = co_await vms.lock(vm);
   if (!skip_lock) Vms::check_config_lock(*vm);
@@ -13,15 +19,15 @@ awaitable<void> run_locked(Vms& vms, VmPtr vm, bool skip_lock, VmContext::Work w
 
 }  // namespace
 
-std::string VmContext::start_locked(std::string type, VmPtr vm, const std::string& user,
-                                    bool skip_lock, Work work) const {
+std::string VmServices::start_locked(std::string type, VmPtr vm, const std::string& user,
+                                     bool skip_lock, Work work) const {
   return tasks.start(std::move(type), std::to_string(vm->id), user,
                      [&vms = vms, vm, skip_lock, work = std::move(work)](TaskLog& log) {
                        return run_locked(vms, vm, skip_lock, work, log);
                      });
 }
 
-awaitable<void> VmContext::power_on(VmPtr vm, TaskLog& log, std::string load_snapshot) const {
+awaitable<void> VmServices::power_on(VmPtr vm, TaskLog& log, std::string load_snapshot) const {
   if (vm->is_template()) throw ApiError{500, "you can't start a vm if it's a template"};
   if (vm->machine->status().running) {
     throw ApiError{500, fmt::format("VM {} already running", vm->id)};
@@ -40,11 +46,19 @@ awaitable<void> VmContext::power_on(VmPtr vm, TaskLog& log, std::string load_sna
   }
 }
 
-bool VmContext::skip_lock(const Call& call) {
+bool VmServices::skip_lock(const Call& call) {
   if (call.has("skiplock") && call.user != "root@pam") {
     throw ApiError::parameter("skiplock", "Only root may use this option.");
   }
   return call.flag("skiplock");
+}
+
+void add_vm_routes(Router& router, const VmServices& services) {
+  std::make_shared<LifecycleRoutes>(services)->add_routes(router);
+  std::make_shared<ConfigRoutes>(services)->add_routes(router);
+  std::make_shared<PowerRoutes>(services)->add_routes(router);
+  std::make_shared<SnapshotRoutes>(services)->add_routes(router);
+  std::make_shared<AgentRoutes>(services)->add_routes(router);
 }
 
 }  // namespace px::node

@@ -1,0 +1,300 @@
+#include "node/vm/config_routes.hpp"
+
+#include "node/vm/vm_options.hpp"
+
+#include <algorithm>
+#include <array>
+
+namespace px::node {
+
+namespace {
+
+/// Options whose numbers PVE answers as numbers (the schema's integers and booleans).
+bool answers_number(const std::string& name) {
+  for (const auto& param : vm_option_params()) {
+    if (param.name == name) {
+      return param.type == ParamType::integer || param.type == ParamType::boolean;
+    }
+  }
+  return name == "template" || name == "snaptime";
+}
+
+json::value to_json(const std::string& name, const std::string& value) {
+  if (answers_number(name)) return number_option({{name, value}}, name, 0);
+  return json::value(value);
+}
+
+std::vector<std::string> split_list(const std::string& text) {
+  std::vector<std::string> out;
+  std::string word;
+  for (const char c : text + ",") {
+    if (c == ',' || c == ';' || c == ' ') {
+      if (!word.empty()) out.push_back(std::exchange(word, {}));
+    } else {
+      word += c;
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+struct ConfigRoutes::Request {
+  ConfigChange change;
+  bool force = false;  ///< destroy the disks of removed drives
+  bool skip_lock = false;
+  std::string digest;
+};
+
+void ConfigRoutes::add_routes(Router& router) {
+  using enum ParamType;
+  const auto self = shared_from_this();
+  std::vector<Param> change{{.name = "delete"},
+                            {.name = "revert"},
+                            {.name = "digest", .max_length = 40},
+                            {.name = "force", .type = boolean},
+                            {.name = "skiplock", .type = boolean}};
+  change.insert(change.end(), vm_option_params().begin(), vm_option_params().end());
+  add_vm_route(router, self, "GET", "/{vmid}/config",
+               {{.name = "current", .type = boolean}, {.name = "snapshot", .max_length = 40}},
+               &ConfigRoutes::read, false);
+  add_vm_route(router, self, "GET", "/{vmid}/pending", {}, &ConfigRoutes::pending, false);
+  add_vm_route(router, self, "PUT", "/{vmid}/config", change, &ConfigRoutes::write);
+  add_vm_route(router, self, "POST", "/{vmid}/config", change, &ConfigRoutes::write_in_task);
+  add_vm_route(router, self, "PUT", "/{vmid}/resize",
+               {{.name = "disk", .required = true, .pattern = "(ide|sata|scsi|virtio)\\d+"},
+                {.name = "size", .required = true, .pattern = "\\+?\\d+(\\.\\d+)?[KMGT]?"},
+                {.name = "digest", .max_length = 40},
+                {.name = "skiplock", .type = boolean}},
+               &ConfigRoutes::resize);
+  add_vm_route(router, self, "PUT", "/{vmid}/unlink",
+               {{.name = "idlist", .required = true}, {.name = "force", .type = boolean}},
+               &ConfigRoutes::unlink);
+}
+
+awaitable<json::value> ConfigRoutes::read(Call& call) {
+  const VmPtr vm = services_.vms.of(call);
+  Options options = call.flag("current") ? vm->config.current : vm->config.after_pending();
+  if (call.has("snapshot")) {
+    const auto found = vm->config.snapshots.find(call.text("snapshot"));
+    if (found == vm->config.snapshots.end()) {
+      throw ApiError{500, fmt::format("snapshot '{}' does not exist", call.text("snapshot"))};
+    }
+    options = found->second;
+  }
+  json::object out{{"digest", vm->config.digest()}};
+  for (const auto& [name, value] : options) out[name] = to_json(name, value);
+  co_return out;
+}
+
+awaitable<json::value> ConfigRoutes::pending(Call& call) {
+  const VmPtr vm = services_.vms.of(call);
+  const VmConfig& config = vm->config;
+  json::array out;
+  for (const auto& [name, value] : config.current) {
+    json::object entry{{"key", name}, {"value", to_json(name, value)}};
+    if (const auto next = config.pending.find(name); next != config.pending.end()) {
+      entry["pending"] = to_json(name, next->second);
+    }
+    const auto& removed = config.pending_delete;
+    if (std::find(removed.begin(), removed.end(), name) != removed.end()) entry["delete"] = 1;
+    out.push_back(std::move(entry));
+  }
+  for (const auto& [name, value] : config.pending) {
+    if (!config.current.contains(name)) {
+      out.push_back(json::object{{"key", name}, {"pending", to_json(name, value)}});
+    }
+  }
+  out.push_back(json::object{{"key", "digest"}, {"value", config.digest()}});
+  co_return out;
+}
+
+ConfigRoutes::Request ConfigRoutes::request_of(const Call& call) const {
+  Request request{.change = {.set = options_of(call),
+                             .remove = split_list(call.text_or("delete", "")),
+                             .revert = split_list(call.text_or("revert", ""))},
+                  .force = call.flag("force"),
+                  .skip_lock = VmServices::skip_lock(call),
+                  .digest = call.text_or("digest", "")};
+  const ConfigChange& change = request.change;
+  for (const auto& [key, names] :
+       {std::pair{"delete", change.remove}, std::pair{"revert", change.revert}}) {
+    for (const auto& name : names) {
+      if (!is_known_option(name)) {
+        throw ApiError::parameter(key, fmt::format("unknown option '{}'", name));
+      }
+      if (change.set.contains(name)) {
+        throw ApiError::parameter(
+            key, fmt::format("you can't use '-{}' and -{} {}' at the same time", name, key, name));
+      }
+    }
+  }
+  if (change.set.empty() && change.remove.empty() && change.revert.empty()) {
+    throw ApiError{500, "no options specified"};
+  }
+  for (const auto& drive : drives_of(change.set)) volumes_.check(drive);
+  return request;
+}
+
+awaitable<json::value> ConfigRoutes::write(Call& call) {
+  const VmPtr vm = services_.vms.of(call);
+  Request request = request_of(call);
+  const auto permit = co_await services_.vms.lock(vm);
+  TaskLog log;
+  co_await apply(vm, std::move(request), log);
+  co_return nullptr;
+}
+
+awaitable<json::value> ConfigRoutes::write_in_task(Call& call) {
+  const VmPtr vm = services_.vms.of(call);
+  const Request request = request_of(call);
+  if (!request.skip_lock) Vms::check_config_lock(*vm);
+  std::string told;
+  for (const auto& [name, values] : call.values) {
+    if (name != "node" && name != "vmid") told += fmt::format(" -{} {}", name, values.back());
+  }
+  co_return services_.start_locked(
+      "qmconfig", vm, call.user, request.skip_lock,
+      [self = shared_from_this(), request, told](VmPtr changed, TaskLog& log) {
+        log.line(fmt::format("update VM {}:{}", changed->id, told));
+        return self->apply(changed, request, log);
+      });
+}
+
+awaitable<void> ConfigRoutes::apply(VmPtr vm, Request request, TaskLog& log) {
+  if (!request.skip_lock) Vms::check_config_lock(*vm);
+  if (!request.digest.empty() && request.digest != vm->config.digest()) {
+    throw ApiError{500, "checksum mismatch (file change by other user?)"};
+  }
+  for (const auto& name : request.change.remove) {
+    if (!vm->config.current.contains(name) && !vm->config.pending.contains(name)) {
+      log.line(fmt::format("cannot delete '{}' - not set in current configuration!", name));
+    }
+  }
+  for (auto drive : drives_of(request.change.set)) {
+    if (Volumes::is_request(drive)) {
+      co_await volumes_.make(vm->id, drive, log);
+    } else if (drive.is_cdrom() && !drive.is_empty()) {
+      drive.properties.set("size", services_.vms.file_size(drive.volume));
+    } else if (drive.is_cdrom()) {
+      drive.properties.erase("size");
+    }
+    request.change.set[drive.name] = drive.print();
+  }
+  const std::vector<std::string> removed = request.change.remove;
+  for (const auto& name : removed) co_await keep_disk(vm, name, request, log);
+  ConfigPlan plan = plan_change(vm->config, request.change, vm->machine->status().running);
+  vm->config = std::move(plan.config);
+  services_.vms.save(*vm);
+  std::map<std::string, std::string> failures;
+  for (const auto& step : plan.steps) {
+    try {
+      co_await take(vm, step);
+      settle(vm->config, step.option);
+    } catch (const Error& error) {
+      failures[step.option] =
+          fmt::format("unable to apply pending change {} : {}", step.option, error.said);
+    }
+  }
+  if (!plan.steps.empty()) services_.vms.save(*vm);
+  if (!failures.empty()) {
+    throw ApiError{400, "Parameter verification failed.", std::move(failures)};
+  }
+}
+
+awaitable<void> ConfigRoutes::take(VmPtr vm, HotplugStep step) {
+  const Options after = vm->config.after_pending();
+  Machine& machine = *vm->machine;
+  switch (step.kind) {
+    case HotplugStep::Kind::change_medium: {
+      const Drive drive = Drive::parse(step.option, after.at(step.option));
+      std::filesystem::path medium;
+      if (!drive.is_empty()) medium = services_.vms.storages().existing(drive.volume).path;
+      co_await machine.change_medium(step.option, medium);
+      break;
+    }
+    case HotplugStep::Kind::plug_drive:
+      co_await machine.plug_drive(step.option, services_.vms.setup(after));
+      break;
+    case HotplugStep::Kind::unplug_drive:
+      co_await machine.unplug_drive(step.option);
+      break;
+    case HotplugStep::Kind::plug_nic:
+      co_await machine.plug_nic(step.option, services_.vms.setup(after));
+      break;
+    case HotplugStep::Kind::unplug_nic:
+      co_await machine.unplug_nic(step.option);
+      break;
+  }
+}
+
+/// A removed drive's disk stays as `unusedN`, or is destroyed with `force`; a removed `unusedN` is
+/// destroyed.
+awaitable<void> ConfigRoutes::keep_disk(VmPtr vm, std::string name, Request& request,
+                                        TaskLog& log) {
+  const auto found = vm->config.current.find(name);
+  if (found == vm->config.current.end()) co_return;
+  if (name.starts_with("unused")) {
+    co_await volumes_.remove(found->second);
+    co_return;
+  }
+  if (!is_drive_option(name)) co_return;
+  const Drive drive = Drive::parse(name, found->second);
+  if (!Volumes::is_own_disk(vm->id, drive)) co_return;
+  if (request.force && !vm->machine->status().running) {
+    co_await volumes_.remove(drive.volume);
+    log.line(fmt::format("removed volume '{}'", drive.volume));
+    co_return;
+  }
+  for (int number = 0;; ++number) {
+    const std::string unused = fmt::format("unused{}", number);
+    if (vm->config.current.contains(unused) || request.change.set.contains(unused)) continue;
+    request.change.set[unused] = drive.volume;
+    co_return;
+  }
+}
+
+awaitable<json::value> ConfigRoutes::resize(Call& call) {
+  const bool skip_lock = VmServices::skip_lock(call);
+  const VmPtr vm = services_.vms.of(call);
+  const std::string disk = call.text("disk");
+  std::string size = call.text("size");
+  const bool grow_by = size.starts_with('+');
+  const auto bytes = parse_size(grow_by ? size.substr(1) : size);
+  if (!bytes) throw ApiError::parameter("size", "value does not match the regex pattern");
+  co_return services_.start_locked(
+      "resize", vm, call.user, skip_lock,
+      [self = shared_from_this(), disk, grow_by, bytes = *bytes](VmPtr grown,
+                                                                 TaskLog&) -> awaitable<void> {
+        const auto found = grown->config.current.find(disk);
+        if (found == grown->config.current.end()) {
+          throw ApiError{500, fmt::format("disk '{}' does not exist", disk)};
+        }
+        Drive drive = Drive::parse(disk, found->second);
+        if (drive.is_cdrom()) throw ApiError{500, "you can't resize a cdrom"};
+        const std::uint64_t old_size = parse_size(drive.properties.get("size")).value_or(0);
+        const std::uint64_t new_size = grow_by ? old_size + bytes : bytes;
+        if (new_size < old_size) throw ApiError{500, "shrinking disks is not supported"};
+        if (grown->machine->status().running) {
+          co_await grown->machine->resize_disk(disk, new_size);
+        } else {
+          co_await self->volumes_.resize(drive, new_size);
+        }
+        drive.properties.set("size", print_size(new_size));
+        grown->config.current[disk] = drive.print();
+        self->services_.vms.save(*grown);
+      });
+}
+
+awaitable<json::value> ConfigRoutes::unlink(Call& call) {
+  const VmPtr vm = services_.vms.of(call);
+  Request request;
+  request.change.remove = split_list(call.text("idlist"));
+  request.force = call.flag("force");
+  const auto permit = co_await services_.vms.lock(vm);
+  TaskLog log;
+  co_await apply(vm, std::move(request), log);
+  co_return nullptr;
+}
+
+}  // namespace px::node

@@ -1,0 +1,34 @@
+#pragma once
+#include "node/vm/config_change.hpp"
+#include "node/vm/volumes.hpp"
+
+namespace px::node {
+
+/// /nodes/{node}/qemu/{vmid}/{config,pending,resize,unlink}.
+/// Source: qemu-server API2/Qemu.pm; exchanges 08 and 22.
+class ConfigRoutes : public std::enable_shared_from_this<ConfigRoutes> {
+ public:
+  explicit ConfigRoutes(VmServices services) : services_{services}, volumes_{services_} {}
+  void add_routes(Router& router);
+
+ private:
+  struct Request;
+
+  awaitable<json::value> read(Call& call);
+  awaitable<json::value> pending(Call& call);
+  awaitable<json::value> write(Call& call);
+  awaitable<json::value> write_in_task(Call& call);
+  awaitable<json::value> resize(Call& call);
+  awaitable<json::value> unlink(Call& call);
+
+  Request request_of(const Call& call) const;
+  /// The caller holds the lock.
+  awaitable<void> apply(VmPtr vm, Request request, TaskLog& log);
+  awaitable<void> take(VmPtr vm, HotplugStep step);
+  awaitable<void> keep_disk(VmPtr vm, std::string name, Request& request, TaskLog& log);
+
+  VmServices services_;
+  Volumes volumes_;
+};
+
+}  // namespace px::node

@@ -1,0 +1,338 @@
+#include "node/vm/lifecycle_routes.hpp"
+
+#include "node/vm/vm_options.hpp"
+
+#include <algorithm>
+#include <array>
+
+namespace px::node {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+/// How long a clone waits for its source, when that is no template.
+constexpr auto clone_source_limit = 1s;
+
+std::vector<Param> with_options(std::vector<Param> own) {
+  own.insert(own.end(), vm_option_params().begin(), vm_option_params().end());
+  return own;
+}
+
+std::string unix_time() {
+  return std::to_string(std::chrono::system_clock::to_time_t(std::chrono::system_clock::now()));
+}
+
+/// A clone differs from its source in what must be unique.
+void renew_identity(Options& options) {
+  Properties smbios{option_or(options, "smbios1")};
+  smbios.set("uuid", new_uuid());
+  options["smbios1"] = smbios.print();
+  if (option_or(options, "vmgenid") != "0") options["vmgenid"] = new_uuid();
+  for (auto& [name, value] : options) {
+    if (!name.starts_with("net")) continue;
+    Properties nic{value};
+    const std::string model = nic.items().front().first;
+    nic.erase(model);
+    value = fmt::format("{}={},{}", model, new_mac(), nic.print());
+    if (value.ends_with(',')) value.pop_back();
+  }
+}
+
+}  // namespace
+
+struct LifecycleRoutes::CloneRequest {
+  std::string name;
+  std::optional<std::string> description;
+  std::string storage;
+  std::string format;
+  bool full = false;
+};
+
+void LifecycleRoutes::add_routes(Router& router) {
+  using enum ParamType;
+  const auto self = shared_from_this();
+  const Param newid{
+      .name = "newid", .type = integer, .required = true, .minimum = 100, .maximum = 999'999'999};
+  const Param vmid{
+      .name = "vmid", .type = integer, .required = true, .minimum = 100, .maximum = 999'999'999};
+  add_vm_route(router, self, "GET", "", {{.name = "full", .type = boolean}},
+               &LifecycleRoutes::list);
+  add_vm_route(router, self, "POST", "",
+               with_options({vmid, {.name = "pool"}, {.name = "start", .type = boolean}}),
+               &LifecycleRoutes::create);
+  add_vm_route(router, self, "GET", "/{vmid}", {}, &LifecycleRoutes::index, false);
+  add_vm_route(router, self, "DELETE", "/{vmid}",
+               {{.name = "purge", .type = boolean},
+                {.name = "destroy-unreferenced-disks", .type = boolean},
+                {.name = "skiplock", .type = boolean}},
+               &LifecycleRoutes::destroy);
+  add_vm_route(router, self, "POST", "/{vmid}/clone",
+               {newid,
+                {.name = "name"},
+                {.name = "description"},
+                {.name = "full", .type = boolean},
+                {.name = "format", .one_of = {"raw", "qcow2", "vmdk"}},
+                {.name = "pool"},
+                {.name = "snapname", .max_length = 40},
+                {.name = "storage"},
+                {.name = "target"}},
+               &LifecycleRoutes::clone);
+  add_vm_route(router, self, "POST", "/{vmid}/template", {}, &LifecycleRoutes::make_template);
+}
+
+awaitable<json::value> LifecycleRoutes::list(Call& call) {
+  json::array out;
+  for (const auto& [vmid, vm] : services_.vms.all()) {
+    out.push_back(services_.vms.summary(*vm, call.flag("full")));
+  }
+  co_return out;
+}
+
+awaitable<json::value> LifecycleRoutes::index(Call& call) {
+  services_.vms.of(call);
+  json::array out;
+  for (const auto* name :
+       {"config", "pending", "status", "unlink", "resize", "agent", "snapshot"}) {
+    out.push_back(json::object{{"subdir", name}});
+  }
+  co_return out;
+}
+
+awaitable<json::value> LifecycleRoutes::create(Call& call) {
+  const int vmid = static_cast<int>(call.number("vmid"));
+  Options options = options_of(call);
+  for (const auto& drive : drives_of(options)) volumes_.check(drive);
+  const std::string pool = call.text_or("pool", "");
+  if (!pool.empty()) services_.cluster.check_pool(pool);
+  if (services_.vms.has(vmid)) {
+    throw ApiError{500, fmt::format("unable to create VM {} - VM {} already exists on node '{}'",
+                                    vmid, vmid, services_.vms.node())};
+  }
+  options.emplace("smbios1", "uuid=" + new_uuid());
+  options.emplace("vmgenid", new_uuid());
+  options.emplace("memory", "512");
+  options["meta"] =
+      fmt::format("creation-qemu={},ctime={}", services_.vms.qemu_version(), unix_time());
+  const VmPtr vm = services_.vms.add(vmid, {{"lock", "create"}});
+  if (!pool.empty()) services_.cluster.join(pool, vmid);
+  co_return services_.start_locked(
+      "qmcreate", vm, call.user, true,
+      [self = shared_from_this(), options = std::move(options), start = call.flag("start")](
+          VmPtr made, TaskLog& log) -> awaitable<void> {
+        co_await self->build(made, options, log);
+        if (start) co_await self->services_.power_on(made, log);
+      });
+}
+
+awaitable<void> LifecycleRoutes::build(VmPtr vm, Options options, TaskLog& log) {
+  std::string failure;
+  std::exception_ptr cancelled;
+  try {
+    for (auto drive : drives_of(options)) {
+      co_await volumes_.make(vm->id, drive, log);
+      if (drive.is_cdrom() && !drive.is_empty() && !drive.properties.has("size")) {
+        drive.properties.set("size", services_.vms.file_size(drive.volume));
+      }
+      options[drive.name] = drive.print();
+    }
+    vm->config.current = std::move(options);
+    services_.vms.save(*vm);
+    co_return;
+  } catch (const Error& error) {
+    failure = error.said;
+  } catch (const ApiError& error) {
+    failure = error.message;
+  } catch (...) {
+    cancelled = std::current_exception();
+  }
+  services_.cluster.leave(vm->id);
+  services_.vms.remove(*vm);
+  if (cancelled) std::rethrow_exception(cancelled);
+  throw ApiError{500, fmt::format("unable to create VM {} - {}", vm->id, failure)};
+}
+
+void LifecycleRoutes::check_linkable(const Vm& source) const {
+  for (const auto& drive : drives_of(source.config.current)) {
+    if (drive.is_cdrom() || Volumes::is_base(drive.volume)) continue;
+    throw ApiError{500, fmt::format("Linked clone feature is not supported for '{}' ({})",
+                                    drive.volume, drive.name)};
+  }
+}
+
+Options LifecycleRoutes::clone_options(const Vm& source, const CloneRequest& request) const {
+  Options options = source.config.current;
+  for (const auto* name : {"lock", "template", "parent", "snaptime", "vmstate"}) {
+    options.erase(name);
+  }
+  std::erase_if(options, [](const auto& option) { return option.first.starts_with("unused"); });
+  options["name"] = !request.name.empty()
+                        ? request.name
+                        : fmt::format("Copy-of-VM-{}", option_or(options, "name"));
+  // Without one, the source's notes are not copied.
+  options.erase("description");
+  if (request.description) options["description"] = *request.description;
+  renew_identity(options);
+  return options;
+}
+
+awaitable<json::value> LifecycleRoutes::clone(Call& call) {
+  const int source_id = static_cast<int>(call.number("vmid"));
+  const int target_id = static_cast<int>(call.number("newid"));
+  CloneRequest request;
+  if (call.has("name")) request.name = normalise_option("name", call.text("name"));
+  request.storage = call.text_or("storage", "");
+  request.format = call.text_or("format", "");
+  if (call.has("description")) request.description = call.text("description");
+  const std::string pool = call.text_or("pool", "");
+  if (!pool.empty()) services_.cluster.check_pool(pool);
+  if (!services_.vms.has(source_id)) {
+    throw ApiError{500, fmt::format("unable to find configuration file for VM {} on node '{}'",
+                                    source_id, services_.vms.node())};
+  }
+  const VmPtr source = services_.vms.at(source_id);
+  const std::string target_node = call.text_or("target", services_.vms.node());
+  if (target_node != services_.vms.node()) {
+    throw ApiError{500, fmt::format("no such cluster node '{}'", target_node)};
+  }
+  if (!request.storage.empty()) services_.vms.storages().get(request.storage);
+  Vms::check_config_lock(*source);
+  if (call.has("snapname")) {
+    if (!source->config.snapshots.contains(call.text("snapname"))) {
+      throw ApiError{500, fmt::format("snapshot '{}' does not exist", call.text("snapname"))};
+    }
+    throw ApiError{501, "the local node does not clone from a snapshot"};
+  }
+  request.full = call.flag("full", !source->is_template());
+  if (!request.full) {
+    for (const auto* name : {"storage", "format"}) {
+      if (call.has(name)) {
+        throw ApiError{500, fmt::format("parameter '{}' not allowed for linked clones", name)};
+      }
+    }
+    check_linkable(*source);
+  } else if (source->machine->status().running) {
+    throw ApiError{501, "the local node does not copy the disks of a running VM"};
+  }
+  if (services_.vms.has(target_id)) {
+    throw ApiError{500,
+                   fmt::format("unable to create VM {}: config file already exists", target_id)};
+  }
+  // The marks of its owner are there from the first moment on.
+  Options newborn{{"lock", "clone"}};
+  if (request.description) newborn["description"] = *request.description;
+  if (!request.name.empty()) newborn["name"] = request.name;
+  const VmPtr target = services_.vms.add(target_id, std::move(newborn));
+  if (!pool.empty()) services_.cluster.join(pool, target_id);
+  co_return services_.tasks.start(
+      "qmclone", std::to_string(source_id), call.user,
+      [self = shared_from_this(), source, target, request](TaskLog& log) {
+        return self->copy_disks(source, target, request, log);
+      });
+}
+
+awaitable<void> LifecycleRoutes::copy_disks(VmPtr source, VmPtr target, CloneRequest request,
+                                            TaskLog& log) {
+  std::string failure;
+  std::exception_ptr cancelled;
+  try {
+    const auto own_lock = co_await services_.vms.lock(target, clone_source_limit);
+    Semaphore::Permit source_lock;
+    // Clones of one template go side by side: nobody changes its disks.
+    if (!source->is_template()) {
+      source_lock = co_await services_.vms.lock(source, clone_source_limit);
+    }
+    log.line(fmt::format("creating a clone of VM {} with ID {}", source->id, target->id));
+    Options options = clone_options(*source, request);
+    for (auto drive : drives_of(options)) {
+      if (drive.is_cdrom()) continue;
+      if (request.full) {
+        const bool efi = drive.bus() == "efidisk";
+        co_await volumes_.copy(target->id, drive, request.storage, efi ? "" : request.format, log);
+      } else {
+        co_await volumes_.link(target->id, drive, log);
+      }
+      options[drive.name] = drive.print();
+    }
+    target->config.current = std::move(options);
+    services_.vms.save(*target);
+    co_return;
+  } catch (const Error& error) {
+    failure = error.said;
+  } catch (const ApiError& error) {
+    failure = error.message;
+  } catch (...) {
+    cancelled = std::current_exception();
+  }
+  services_.cluster.leave(target->id);
+  services_.vms.remove(*target);
+  if (cancelled) std::rethrow_exception(cancelled);
+  throw ApiError{500, "clone failed: " + failure};
+}
+
+awaitable<json::value> LifecycleRoutes::make_template(Call& call) {
+  const VmPtr vm = services_.vms.of(call);
+  Vms::check_config_lock(*vm);
+  if (!vm->config.snapshots.empty()) {
+    throw ApiError{500, "unable to create template, because VM contains snapshots"};
+  }
+  if (vm->is_template()) throw ApiError{500, "you can't convert a template to a template"};
+  if (vm->machine->status().running) {
+    throw ApiError{500, "you can't convert a VM to template if VM is running"};
+  }
+  co_return services_.start_locked(
+      "qmtemplate", vm, call.user, false,
+      [self = shared_from_this()](VmPtr made, TaskLog&) -> awaitable<void> {
+        std::vector<std::string> old_names;
+        for (auto drive : drives_of(made->config.current)) {
+          if (!Volumes::is_own_disk(made->id, drive)) continue;
+          old_names.push_back(drive.volume);
+          self->volumes_.turn_into_base(made->id, drive);
+          made->config.current[drive.name] = drive.print();
+        }
+        made->config.current["template"] = "1";
+        self->services_.vms.save(*made);
+        for (const auto& volume : old_names) self->volumes_.drop_name(volume);
+        co_return;
+      });
+}
+
+void LifecycleRoutes::check_unused_base(const Vm& vm) const {
+  for (const auto& own : drives_of(vm.config.current)) {
+    if (!Volumes::is_base(own.volume)) continue;
+    const std::string base = Volumes::own_name(own.volume);
+    for (const auto& [vmid, other] : services_.vms.all()) {
+      if (vmid == vm.id) continue;
+      for (const auto& drive : drives_of(other->config.current)) {
+        if (drive.volume.starts_with(base + "/")) {
+          throw ApiError{
+              500, fmt::format("base volume '{}' is still in use by linked cloned", own.volume)};
+        }
+      }
+    }
+  }
+}
+
+awaitable<json::value> LifecycleRoutes::destroy(Call& call) {
+  const bool skip_lock = VmServices::skip_lock(call);
+  const VmPtr vm = services_.vms.of(call);
+  if (option_or(vm->config.current, "protection") == "1") {
+    throw ApiError{500, fmt::format("can't remove VM {} - protection mode enabled", vm->id)};
+  }
+  if (vm->machine->status().running) {
+    throw ApiError{500, fmt::format("VM {} is running - destroy failed", vm->id)};
+  }
+  co_return services_.start_locked(
+      "qmdestroy", vm, call.user, skip_lock,
+      [self = shared_from_this()](VmPtr gone, TaskLog&) -> awaitable<void> {
+        if (gone->machine->status().running) {
+          throw ApiError{500, fmt::format("VM {} is running - destroy failed", gone->id)};
+        }
+        self->check_unused_base(*gone);
+        self->services_.cluster.leave(gone->id);
+        self->services_.vms.remove(*gone);
+        co_return;
+      });
+}
+
+}  // namespace px::node

@@ -1,0 +1,36 @@
+#pragma once
+#include "node/vm/volumes.hpp"
+
+namespace px::node {
+
+/// How VMs come and go: the list, create, clone, template, destroy.
+/// Source: qemu-server API2/Qemu.pm; exchanges 04 and 10.
+///
+/// A VM's id is taken before its task starts, with a `lock` until the task has done; what a failed
+/// task made is removed with it.
+class LifecycleRoutes : public std::enable_shared_from_this<LifecycleRoutes> {
+ public:
+  explicit LifecycleRoutes(VmServices services) : services_{services}, volumes_{services_} {}
+  void add_routes(Router& router);
+
+ private:
+  struct CloneRequest;
+
+  awaitable<json::value> list(Call& call);
+  awaitable<json::value> index(Call& call);
+  awaitable<json::value> create(Call& call);
+  awaitable<json::value> clone(Call& call);
+  awaitable<json::value> make_template(Call& call);
+  awaitable<json::value> destroy(Call& call);
+
+  awaitable<void> build(VmPtr vm, Options options, TaskLog& log);
+  awaitable<void> copy_disks(VmPtr source, VmPtr target, CloneRequest request, TaskLog& log);
+  void check_linkable(const Vm& source) const;
+  void check_unused_base(const Vm& vm) const;
+  Options clone_options(const Vm& source, const CloneRequest& request) const;
+
+  VmServices services_;
+  Volumes volumes_;
+};
+
+}  // namespace px::node
