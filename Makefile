@@ -2,7 +2,6 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
-JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 60
 IMAGE := build/images/debian13-small.qcow2
 # Images need root, for their files belong to several users.
@@ -12,7 +11,7 @@ export PROXMOX_SANDBOX_COMMAND := $(CURDIR)/build/release/src/cli/proxmox-sandbo
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/build/release/src/cli:$(PATH)
 export NINJA_STATUS := [%f/%t] 
 
-.PHONY: help setup build image demo test lint bench fuzz clean
+.PHONY: help setup build image demo test sanitize lint bench fuzz clean
 
 help: ## This list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -31,6 +30,9 @@ demo: build image ## An Inspect evaluation in real VMs on a local node, from not
 
 test: setup ## Run every test; STEP=name runs one step (tools/run-tests --list)
 	@$(PYTHON) tools/run-tests $(STEP)
+
+sanitize: setup ## The unit tests under ASan and UBSan, then under TSan
+	@$(PYTHON) tools/run-tests asan tsan
 
 lint: setup ## clang-format, clang-tidy, ruff, mypy, shellcheck
 	@tools/lint
