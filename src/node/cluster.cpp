@@ -81,7 +81,8 @@ std::string Cluster::pool_of(int vmid) const {
 }
 
 void Cluster::check_pool(const std::string& pool) const {
-  if (!pools_.contains(pool)) throw ApiError{403, "Permission check failed\n"};
+  if (pools_.contains(pool)) return;
+  throw ApiError{403, fmt::format("Permission check failed (pool '{}' does not exist)", pool)};
 }
 
 void Cluster::join(const std::string& pool, int vmid) {

@@ -59,7 +59,7 @@ awaitable<json::value> SimulatedAgent::call(std::string_view command, json::obje
 
 json::value SimulatedAgent::exec(const json::object& arguments) {
   std::vector<std::string> argv{json::text_at(arguments, "path")};
-  if (const auto* words = json::find(arguments, "arg")) {
+  if (const auto* words = arguments.if_contains("arg")) {
     for (const auto& word : words->as_array()) argv.emplace_back(word.as_string());
   }
   const std::string input = from_base64(json::text_or(arguments, "input-data"));
@@ -108,8 +108,9 @@ json::value SimulatedAgent::read(const json::object& arguments) {
   const auto count = static_cast<std::size_t>(json::number_or(arguments, "count", 4096));
   const std::string piece = content.substr(std::min(file.offset, content.size()), count);
   file.offset += piece.size();
-  return json::object{
-      {"count", piece.size()}, {"buf-b64", to_base64(piece)}, {"eof", piece.size() < count}};
+  return json::object{{"count", static_cast<std::int64_t>(piece.size())},
+                      {"buf-b64", to_base64(piece)},
+                      {"eof", piece.size() < count}};
 }
 
 json::value SimulatedAgent::write(const json::object& arguments) {
@@ -117,13 +118,13 @@ json::value SimulatedAgent::write(const json::object& arguments) {
   if (!file.writing) refuse("failed to write to file: Bad file descriptor");
   const std::string piece = from_base64(json::text_at(arguments, "buf-b64"));
   state_.files[file.path] += piece;
-  return json::object{{"count", piece.size()}, {"eof", false}};
+  return json::object{{"count", static_cast<std::int64_t>(piece.size())}, {"eof", false}};
 }
 
 json::value SimulatedAgent::seek(const json::object& arguments) {
   OpenFile& file = file_of(arguments);
   file.offset = static_cast<std::size_t>(json::number_at(arguments, "offset"));
-  return json::object{{"position", file.offset}, {"eof", false}};
+  return json::object{{"position", static_cast<std::int64_t>(file.offset)}, {"eof", false}};
 }
 
 awaitable<void> SimulatedMachine::start(const MachineSetup& setup) {
