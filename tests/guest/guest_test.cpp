@@ -244,6 +244,25 @@ TEST_P(GuestUnder, writesAndReadsFilesExactly) {
   EXPECT_EQ(channel->reads, before) << "what compresses well travels inside the answer";
 }
 
+TEST_P(GuestUnder, sendsALargeFileAsAMedium) {
+  channel->medium = true;
+  const auto path = (channel->directory() / "large").string();
+  const auto contents = random_text(1'000'001);
+  run(guest->write_file(path, contents));
+  EXPECT_EQ(channel->media, 1);
+  EXPECT_EQ(channel->launches, 1) << "one command takes it from the drive";
+  EXPECT_EQ(run(guest->read_file(path, 100 << 20)), contents);
+}
+
+TEST_P(GuestUnder, sendsAFileInPiecesWhenTheMediumIsNotWhatItShouldBe) {
+  channel->medium = true;
+  channel->spoil = [](std::string& bytes) { bytes[5000] ^= 1; };
+  const auto path = (channel->directory() / "large").string();
+  const auto contents = random_text(150'000);
+  run(guest->write_file(path, contents));
+  EXPECT_EQ(run(guest->read_file(path, 100 << 20)), contents);
+}
+
 TEST_P(GuestUnder, namesFileErrorsByKind) {
   const auto directory = channel->directory().string();
   const auto kind_of_read = [&](const std::string& path) {

@@ -77,9 +77,22 @@ class ShellChannel : public Channel {
     co_return part;
   }
 
-  bool has_medium() const noexcept override { return false; }
-  awaitable<void> with_medium(Medium, awaitable<void>) override {
-    throw Error{Errc::unsupported, "no CD-ROM drive in a shell"};
+  /// A file stands for the drive. `spoil` may change its bytes.
+  bool medium = false;
+  std::function<void(std::string&)> spoil = [](std::string&) {};
+  int media = 0;
+
+  bool has_medium() const noexcept override { return medium; }
+  awaitable<void> with_medium(Medium what, awaitable<void> use) override {
+    ++media;
+    std::string bytes = "proxmox-sandbox " + what.nonce + " \n";
+    bytes.resize(2048, '\0');
+    bytes += what.payload;
+    bytes.resize((bytes.size() + 2047) / 2048 * 2048, '\0');
+    spoil(bytes);
+    std::ofstream{directory_ / "sr0", std::ios::binary} << bytes;
+    co_await std::move(use);
+    std::filesystem::remove(directory_ / "sr0");
   }
 
  private:
@@ -87,6 +100,7 @@ class ShellChannel : public Channel {
   /// busybox is the shell there is no util-linux setpriv, as in guests that have only busybox.
   std::string here(std::string text) const {
     replace_all(text, "/run/.proxmox-sandbox", records().string());
+    replace_all(text, "/dev/sr[0-9]*", (directory_ / "sr0").string());
     if (shell_.size() > 1) replace_all(text, "command -v setpriv", "command -v no-setpriv");
     return text;
   }

@@ -90,10 +90,10 @@ case $in in
   elif [ -e "$i/p.0000" ]; then exec 8<"$i/p.0000"
   else exec 8</dev/null; fi
   rm -rf "$i";;
- medium:*) t=${in#*:}; sum=${t##*:}; t=${t%:*}
-  if drive "${t%:*}"; then
+ medium:*) t=${in#*:}; nonce=${t%%:*}; t=${t#*:}; len=${t%:*} sum=${t#*:}
+  if drive "$nonce"; then
    mkfifo -m 666 m h; sha256sum <h >hs 3>&- 4>&- & c=$!
-   medium "${t#*:}" 3>&- 4>&- & exec 8<m
+   medium "$len" 3>&- 4>&- & exec 8<m
   else echo "b 0" >r; kill $w $a $b; answer; fi;;
 esac
 (export HOME="$h" USER="$n" LOGNAME="$n" SHELL="$s" LANG=C.UTF-8; cd "$hh" 2>/dev/null || cd /
