@@ -138,7 +138,7 @@ Identity Access::identify(std::string_view cookie, std::string_view authorizatio
   }
   if (!ticket.empty()) {
     if (auto user = ticket_user(ticket)) return {std::move(*user), true};
-    throw ApiError{401, "permission denied - invalid PVE ticket"};
+    throw ApiError{401, "Authentication failed!"};
   }
   constexpr std::string_view token_name = "PVEAPIToken=";
   if (authorization.starts_with(token_name)) {

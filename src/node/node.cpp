@@ -65,6 +65,7 @@ struct Node::Impl {
     add_vm_routes(router, VmServices{vms, tasks, cluster, pool});
     ServerOptions server_options;
     server_options.port = options.port;
+    server_options.node_name = options.name;
     server_options.control = options.control;
     server_options.refusal_delay = options.refusal_delay;
     server = std::make_unique<Server>(executor, state, router, access, faults,
@@ -109,6 +110,13 @@ Faults& Node::faults() noexcept {
   return impl_->faults;
 }
 
+const std::deque<Route>& Node::routes() const noexcept {
+  return impl_->router.routes();
+}
+
+void Node::on_task_end(std::function<void(const std::string&, const std::string&)> call) {
+  impl_->tasks.on_end = std::move(call);
+}
 void Node::on_request(
     std::function<void(const std::string&, const std::string&, const std::string&, int)> call) {
   impl_->server->on_request = std::move(call);
@@ -122,7 +130,7 @@ awaitable<void> Node::run() {
 awaitable<void> Node::stop() {
   co_await impl_->tasks.stop_all();
   co_await impl_->vms.stop_all();
-  impl_->server->stop();
+  co_await impl_->server->stop();
 }
 
 }  // namespace px::node

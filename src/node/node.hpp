@@ -48,9 +48,13 @@ class Node {
   /// root@pam!NAME with all rights, made anew when needed.
   Secret token(const std::string& name);
   Faults& faults() noexcept;
+  /// All that it answers; for the check against the real API's schema.
+  const std::deque<Route>& routes() const noexcept;
   /// Called for each request that changes something: method, path, user, status.
   void on_request(
       std::function<void(const std::string&, const std::string&, const std::string&, int)> call);
+  /// Called at each task's end: UPID and exit status.
+  void on_task_end(std::function<void(const std::string&, const std::string&)> call);
 
   /// Serves until stop().
   awaitable<void> run();

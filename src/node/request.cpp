@@ -66,10 +66,8 @@ void parse_form(std::string_view text, Values& out) {
 void parse_json(std::string_view text, Values& out) {
   boost::system::error_code error;
   const auto body = boost::json::parse(text, error);
-  if (error || !body.is_object()) {
-    throw ApiError{500,
-                   fmt::format("malformed JSON string: {}", error ? error.message() : "no object")};
-  }
+  if (error) throw ApiError{500, fmt::format("malformed JSON string: {}\n", error.message())};
+  if (!body.is_object()) throw ApiError{500, "Not a HASH reference\n"};
   for (const auto& [key, value] : body.get_object()) {
     auto& list = out[std::string{key}];
     if (value.is_array()) {
@@ -154,6 +152,10 @@ bool MultipartParser::take_headers() {
     in_ = In::file;
   } else {
     if (name_.empty()) throw ApiError{400, "an upload part has no name"};
+    if (headers.find(" filename=") != std::string::npos) {
+      throw ApiError{
+          500, fmt::format("wrong field name '{}' for file upload, expected 'filename'\n", name_)};
+    }
     fields_[name_].emplace_back();
     in_ = In::field;
   }

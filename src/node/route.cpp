@@ -22,30 +22,30 @@ std::vector<std::string_view> split_path(std::string_view path) {
   return out;
 }
 
-bool is_placeholder(std::string_view piece) {
-  return piece.starts_with('{') && piece.ends_with('}');
-}
-
 /// The values of a path's placeholders when it fits. `{volume}` takes the rest, slashes included.
-bool fits(std::string_view pattern, std::string_view path,
+/// A broken escape fits nothing.
+bool fits(const std::vector<std::string>& wanted, const std::vector<std::string_view>& given,
           std::map<std::string, std::string>& out) {
-  const auto wanted = split_path(pattern);
-  const auto given = split_path(path);
+  if (given.size() < wanted.size()) return false;
+  for (std::size_t i = 0; i < wanted.size(); ++i) {
+    if (!wanted[i].starts_with('{') && wanted[i] != given[i]) return false;
+  }
+  const bool open_end = !wanted.empty() && wanted.back() == "{volume}";
+  if (!open_end && given.size() != wanted.size()) return false;
   out.clear();
   for (std::size_t i = 0; i < wanted.size(); ++i) {
-    if (i >= given.size()) return false;
-    if (!is_placeholder(wanted[i])) {
-      if (wanted[i] != given[i]) return false;
-      continue;
+    if (!wanted[i].starts_with('{')) continue;
+    const bool rest = open_end && i + 1 == wanted.size();
+    const auto* end =
+        rest ? given.back().data() + given.back().size() : given[i].data() + given[i].size();
+    try {
+      out[wanted[i].substr(1, wanted[i].size() - 2)] =
+          percent_decode(std::string_view{given[i].data(), end});
+    } catch (const Error&) {
+      return false;
     }
-    const std::string name{wanted[i].substr(1, wanted[i].size() - 2)};
-    if (name == "volume" && i + 1 == wanted.size()) {
-      out[name] = percent_decode(std::string{given[i].data(), path.data() + path.size()});
-      return true;
-    }
-    out[name] = percent_decode(given[i]);
   }
-  return wanted.size() == given.size();
+  return true;
 }
 
 /// `net[n]` stands for net0, net1...
@@ -64,52 +64,93 @@ std::optional<std::int64_t> to_integer(std::string_view text) {
   return number;
 }
 
-/// The server's own words for a value that does not fit, or nothing.
-std::string problem(const Param& param, const std::string& value) {
+/// Compiled once a pattern: compiling costs more than a whole request.
+bool matches(const std::string& value, const std::string& pattern) {
+  thread_local std::map<std::string, std::regex> compiled;
+  auto it = compiled.find(pattern);
+  if (it == compiled.end()) it = compiled.emplace(pattern, std::regex{pattern}).first;
+  return std::regex_match(value, it->second);
+}
+
+/// What a named format of the schema says about a value, or nothing (pve-common JSONSchema.pm,
+/// pve-storage and pve-access-control; texts from exchanges 02 and 03).
+std::string format_problem(const std::string& format, const std::string& value) {
+  if (format == "pve-vmid") {
+    if (matches(value, "[1-9][0-9]{2,8}")) return {};
+    return "value does not look like a valid VM ID\n";
+  }
+  if (format == "pve-node") {
+    if (matches(value, "[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?")) return {};
+    return "value does not look like a valid node name\n";
+  }
+  if (format == "pve-storage-id") {
+    if (matches(value, "[a-zA-Z][a-zA-Z0-9_.-]*[a-zA-Z0-9]")) return {};
+    return fmt::format("storage ID '{}' contains illegal characters\n", value);
+  }
+  if (format == "pve-poolid") {
+    if (matches(value, R"([A-Za-z0-9._-]+(/[A-Za-z0-9._-]+){0,2})")) return {};
+    return fmt::format("pool name '{}' contains invalid characters\n", value);
+  }
+  if (format == "pve-storage-content") {
+    if (matches(value, "images|rootdir|vztmpl|iso|backup|snippets|import|none")) return {};
+    return fmt::format("invalid content type '{}'\n", value);
+  }
+  return {};
+}
+
+std::string type_problem(const Param& param, const std::string& value) {
   switch (param.type) {
-    case ParamType::integer: {
-      const auto number = to_integer(value);
-      if (!number) return fmt::format("type check ('integer') failed - got '{}'", value);
-      if (param.minimum && *number < *param.minimum) {
-        return fmt::format("value must have a minimum value of {}", *param.minimum);
-      }
-      if (param.maximum && *number > *param.maximum) {
-        return fmt::format("value must have a maximum value of {}", *param.maximum);
-      }
-      return {};
-    }
+    case ParamType::integer:
+      if (to_integer(value)) return {};
+      return fmt::format("type check ('integer') failed - got '{}'", value);
     case ParamType::number: {
       double number = 0;
       const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
-      if (value.empty() || error != std::errc{} || end != value.data() + value.size()) {
-        return fmt::format("type check ('number') failed - got '{}'", value);
-      }
-      return {};
+      if (!value.empty() && error == std::errc{} && end == value.data() + value.size()) return {};
+      return fmt::format("type check ('number') failed - got '{}'", value);
     }
     case ParamType::boolean:
-      for (const auto* word : {"1", "0", "yes", "no", "on", "off", "true", "false"}) {
-        if (value == word) return {};
-      }
+      if (matches(value, "1|on|yes|true|0|off|no|false")) return {};
       return fmt::format("type check ('boolean') failed - got '{}'", value);
     case ParamType::string:
     case ParamType::array:
-      break;
+      return {};
   }
-  if (param.max_length && value.size() > *param.max_length) {
-    // Characters count, not bytes.
-    const auto characters = static_cast<std::size_t>(
-        std::count_if(value.begin(), value.end(), [](char c) { return (c & 0xC0) != 0x80; }));
-    if (characters > *param.max_length) {
-      return fmt::format("value may only be {} characters long", *param.max_length);
+  return {};
+}
+
+/// Characters, not bytes.
+std::size_t length_of(const std::string& value) {
+  return static_cast<std::size_t>(
+      std::count_if(value.begin(), value.end(), [](char c) { return (c & 0xC0) != 0x80; }));
+}
+
+/// The server's own words for a value that does not fit, or nothing.
+std::string problem(const Param& param, const std::string& value) {
+  if (auto text = type_problem(param, value); !text.empty()) return text;
+  if (auto text = format_problem(param.format, value); !text.empty()) {
+    return "invalid format - " + text;
+  }
+  if (param.type == ParamType::integer) {
+    const auto number = *to_integer(value);
+    if (param.minimum && number < *param.minimum) {
+      return fmt::format("value must have a minimum value of {}", *param.minimum);
     }
+    if (param.maximum && number > *param.maximum) {
+      return fmt::format("value must have a maximum value of {}", *param.maximum);
+    }
+  }
+  if (param.max_length && value.size() > *param.max_length &&
+      length_of(value) > *param.max_length) {
+    return fmt::format("value may only be {} characters long", *param.max_length);
   }
   if (!param.one_of.empty() &&
       std::find(param.one_of.begin(), param.one_of.end(), value) == param.one_of.end()) {
     return fmt::format("value '{}' does not have a value in the enumeration '{}'", value,
                        fmt::join(param.one_of, ", "));
   }
-  if (!param.pattern.empty() && !std::regex_match(value, std::regex{param.pattern})) {
-    return "invalid format - value does not match the regex pattern";
+  if (!param.pattern.empty() && !matches(value, param.pattern)) {
+    return "value does not match the regex pattern";
   }
   return {};
 }
@@ -120,17 +161,17 @@ const Param* find_param(const Route& route, std::string_view name) {
   return it == route.params.end() ? nullptr : &*it;
 }
 
+/// What stands in a path is checked by its name.
 std::string path_problem(const std::string& name, const std::string& value) {
   if (name == "vmid") {
-    const auto number = to_integer(value);
-    if (!number || *number < 100 || *number > 999'999'999) {
-      return fmt::format("invalid format - value does not look like a valid VM ID\n");
-    }
+    return problem({.name = name, .type = ParamType::integer, .format = "pve-vmid"}, value);
   }
-  if (name == "node" &&
-      !std::regex_match(value, std::regex{"[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?"})) {
-    return fmt::format("invalid format - value does not look like a valid node name\n");
+  if (name == "node" || name == "storage") {
+    return problem({.name = name, .format = name == "node" ? "pve-node" : "pve-storage-id"}, value);
   }
+  if (name == "poolid") return problem({.name = name, .format = "pve-poolid"}, value);
+  if (name == "tokenid")
+    return problem({.name = name, .pattern = "[A-Za-z][A-Za-z0-9._-]+"}, value);
   return {};
 }
 
@@ -177,12 +218,21 @@ std::vector<std::string> Call::list(std::string_view name) const {
   return it == values.end() ? std::vector<std::string>{} : it->second;
 }
 
-const Route& Router::match(const std::string& method, const std::string& path,
-                           std::map<std::string, std::string>& path_values) const {
-  for (const auto& route : routes_) {
-    if (route.method == method && fits(route.path, path, path_values)) return route;
+void Router::add(Route route) {
+  std::vector<std::string> pattern;
+  for (const auto piece : split_path(route.path)) pattern.emplace_back(piece);
+  patterns_.push_back(std::move(pattern));
+  routes_.push_back(std::move(route));
+}
+
+const Route* Router::find(std::string_view method, std::string_view path,
+                          std::map<std::string, std::string>& path_values) const {
+  const auto given = split_path(path);
+  for (std::size_t i = 0; i < routes_.size(); ++i) {
+    if (routes_[i].method == method && fits(patterns_[i], given, path_values)) return &routes_[i];
   }
-  throw ApiError{501, fmt::format("Method '{} {}' not implemented", method, path)};
+  path_values.clear();
+  return nullptr;
 }
 
 void check_parameters(const Route& route, const std::map<std::string, std::string>& path_values,
@@ -191,8 +241,7 @@ void check_parameters(const Route& route, const std::map<std::string, std::strin
   for (const auto& [name, value] : path_values) {
     if (auto text = path_problem(name, value); !text.empty()) errors[name] = text;
     if (const auto it = given.find(name); it != given.end() && it->second.back() != value) {
-      errors[name] =
-          fmt::format("duplicate parameter (already defined in URI) with conflicting values");
+      errors[name] = "duplicate parameter (already defined in URI) with conflicting values!";
     }
     given[name] = {value};
   }
@@ -203,10 +252,13 @@ void check_parameters(const Route& route, const std::map<std::string, std::strin
       errors[name] =
           "property is not defined in schema and the schema does not allow additional properties";
     } else if (param->type != ParamType::array && list.size() > 1) {
-      errors[name] = fmt::format("type check ('string') failed - got ARRAY");
+      errors[name] = "type check ('string') failed - got ARRAY";
     } else {
       for (const auto& value : list) {
         if (auto text = problem(*param, value); !text.empty()) errors[name] = text;
+      }
+      if (!param->needs.empty() && !given.contains(param->needs)) {
+        errors[param->needs] = fmt::format("missing property required by '{}'", name);
       }
     }
   }

@@ -3,6 +3,7 @@
 #include "support/json.hpp"
 
 #include <cstdint>
+#include <deque>
 #include <exception>
 #include <filesystem>
 #include <functional>
@@ -44,6 +45,8 @@ struct Param {
   std::optional<std::size_t> max_length{};
   std::vector<std::string> one_of{};
   std::string pattern{};  ///< an ECMAScript regular expression for the whole value
+  std::string format{};   ///< a named format of the schema: pve-vmid, pve-storage-id...
+  std::string needs{};    ///< a parameter that must be given beside this one (`requires`)
 };
 
 /// A file that a multipart request brought: spooled, not in memory.
@@ -92,15 +95,16 @@ struct Route {
 
 class Router {
  public:
-  void add(Route route) { routes_.push_back(std::move(route)); }
-  const std::vector<Route>& routes() const noexcept { return routes_; }
+  void add(Route route);
+  const std::deque<Route>& routes() const noexcept { return routes_; }
 
-  /// The route and the values of its path's parameters. Throws ApiError 501.
-  const Route& match(const std::string& method, const std::string& path,
-                     std::map<std::string, std::string>& path_values) const;
+  /// The route, with the values of its path's parameters; nullptr when there is none.
+  const Route* find(std::string_view method, std::string_view path,
+                    std::map<std::string, std::string>& path_values) const;
 
  private:
-  std::vector<Route> routes_;
+  std::deque<Route> routes_;                        ///< never moved: calls that run refer to them
+  std::vector<std::vector<std::string>> patterns_;  ///< their paths in pieces
 };
 
 /// Checks `given` against the route's table; fills `call.values`. Throws ApiError 400 with a

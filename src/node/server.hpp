@@ -7,6 +7,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <string>
@@ -15,7 +16,8 @@ namespace px::node {
 
 struct ServerOptions {
   std::string address = "127.0.0.1";
-  std::uint16_t port = 8006;  ///< 0 = any that is free
+  std::uint16_t port = 8006;          ///< 0 = any that is free
+  std::string node_name = "proxmox";  ///< paths of other nodes are refused
   /// Serve /_control/... too.
   bool control = false;
   /// The real server holds each 401 back so long (pve-facts section 1). Tests shorten it.
@@ -39,9 +41,10 @@ class Server {
   /// Called for each request that changes something: method, path, user, status.
   std::function<void(const std::string&, const std::string&, const std::string&, int)> on_request;
 
-  /// Accepts until stop(); then ends all connections.
+  /// Accepts until stop().
   awaitable<void> run();
-  void stop();
+  /// Ends all calls and connections, and returns when they have ended.
+  awaitable<void> stop();
 
  private:
   struct Impl;

@@ -3,9 +3,12 @@
 #include "support/bytes.hpp"
 
 #include <fmt/format.h>
+#include <openssl/evp.h>
 
 #include <algorithm>
+#include <array>
 #include <fstream>
+#include <memory>
 #include <regex>
 #include <sys/stat.h>
 
@@ -40,13 +43,15 @@ std::string clean_name(std::string_view name) {
   return out;
 }
 
-bool fits_content(const std::string& content, const std::string& name) {
+/// Throws ApiError 400 for a name that is not of the content (pve-storage API2/Storage/Status.pm).
+void check_name(const std::string& content, const std::string& name) {
   static const std::regex iso{R"(.+\.(iso|img))", std::regex::icase};
   static const std::regex import{R"(.+\.(ova|qcow2|raw|vmdk))"};
-  static const std::regex vztmpl{R"(.+\.tar\.(gz|xz|zst))"};
-  if (content == "iso") return std::regex_match(name, iso);
-  if (content == "import") return std::regex_match(name, import);
-  return std::regex_match(name, vztmpl);
+  static const std::regex vztmpl{R"(.+\.tar\.(gz|xz|zst|bz2))"};
+  const auto& wanted = content == "iso" ? iso : content == "import" ? import : vztmpl;
+  if (name.size() <= 255 && std::regex_match(name, wanted)) return;
+  throw ApiError::parameter("filename", content == "import" ? "invalid filename or wrong extension"
+                                                            : "wrong file extension");
 }
 
 std::string format_of(const fs::path& path) {
@@ -54,19 +59,20 @@ std::string format_of(const fs::path& path) {
   return extension.empty() ? "raw" : extension.substr(1);
 }
 
-std::int64_t changed_at(const fs::path& path) {
-  struct stat seen{};
-  return ::stat(path.c_str(), &seen) == 0 ? seen.st_mtime : 0;
-}
-
-std::string file_digest(const fs::path& path) {
+/// `algorithm`: md5, sha1, sha224... (OpenSSL knows them by the names that the API uses).
+std::string file_digest(const fs::path& path, const std::string& algorithm) {
+  const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> sum{EVP_MD_CTX_new(),
+                                                                    &EVP_MD_CTX_free};
+  EVP_DigestInit_ex(sum.get(), EVP_get_digestbyname(algorithm.c_str()), nullptr);
   std::ifstream file{path, std::ios::binary};
   std::string piece(1 << 20, '\0');
-  Sha256 sum;
   while (file.read(piece.data(), static_cast<std::streamsize>(piece.size())) || file.gcount() > 0) {
-    sum.update(std::string_view{piece}.substr(0, static_cast<std::size_t>(file.gcount())));
+    EVP_DigestUpdate(sum.get(), piece.data(), static_cast<std::size_t>(file.gcount()));
   }
-  return sum.hex();
+  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+  unsigned int length = 0;
+  EVP_DigestFinal_ex(sum.get(), digest.data(), &length);
+  return to_hex({reinterpret_cast<const char*>(digest.data()), length});
 }
 
 }  // namespace
@@ -156,34 +162,52 @@ json::object Storages::summary(const Storage& storage) const {
           {"avail", space.available}};
 }
 
+namespace {
+
+/// The files of a folder, by name; none when it went away meanwhile.
+std::vector<fs::path> files_of(const fs::path& folder) {
+  std::vector<fs::path> out;
+  std::error_code error;
+  for (fs::directory_iterator it{folder, error}, end; !error && it != end; it.increment(error)) {
+    out.push_back(it->path());
+  }
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
+/// An entry of a content list; null for what is no file (any more).
+json::value describe_file(std::string volid, const fs::path& path, const std::string& content) {
+  struct stat seen{};
+  if (::stat(path.c_str(), &seen) != 0 || !S_ISREG(seen.st_mode)) return nullptr;
+  return json::object{{"volid", std::move(volid)},
+                      {"content", content},
+                      {"format", content == "iso" ? "iso" : format_of(path)},
+                      {"size", seen.st_size},
+                      {"used", seen.st_blocks * 512},
+                      {"ctime", seen.st_mtime}};
+}
+
+}  // namespace
+
 std::vector<json::value> Storages::list_files(const Storage& storage,
                                               const std::string& content) const {
   std::vector<json::value> out;
-  const auto add = [&](const std::string& volid, const fs::path& path, const std::string& kind) {
-    json::object item{{"volid", volid},
-                      {"content", kind},
-                      {"format", kind == "iso" ? "iso" : format_of(path)},
-                      {"size", fs::file_size(path)},
-                      {"ctime", changed_at(path)}};
-    if (kind == "images") item["vmid"] = std::stoll(path.parent_path().filename().string());
-    out.push_back(item);
-  };
   for (const auto& kind : storage.content) {
     if ((!content.empty() && kind != content) || kind == "rootdir") continue;
-    const auto folder = storage.folder / folder_of(kind);
-    if (kind == "images") {
-      for (const auto& vm : fs::directory_iterator{folder}) {
-        for (const auto& file : fs::directory_iterator{vm.path()}) {
-          add(fmt::format("{}:{}/{}", storage.id, vm.path().filename().string(),
-                          file.path().filename().string()),
-              file.path(), kind);
-        }
+    for (const auto& path : files_of(storage.folder / folder_of(kind))) {
+      const auto name = path.filename().string();
+      if (kind != "images") {
+        auto item = describe_file(fmt::format("{}:{}/{}", storage.id, kind, name), path, kind);
+        if (!item.is_null()) out.push_back(std::move(item));
+        continue;
       }
-      continue;
-    }
-    for (const auto& file : fs::directory_iterator{folder}) {
-      add(fmt::format("{}:{}/{}", storage.id, kind, file.path().filename().string()), file.path(),
-          kind);
+      for (const auto& file : files_of(path)) {
+        auto item = describe_file(
+            fmt::format("{}:{}/{}", storage.id, name, file.filename().string()), file, kind);
+        if (item.is_null()) continue;
+        item.as_object()["vmid"] = std::atoi(name.c_str());
+        out.push_back(std::move(item));
+      }
     }
   }
   return out;
@@ -199,13 +223,17 @@ awaitable<json::value> Storages::list(Call& call) {
   co_return out;
 }
 
-awaitable<json::value> Storages::configuration(Call&) {
+awaitable<json::value> Storages::configuration(Call& call) {
+  const auto describe = [](const Storage& storage) {
+    return json::object{{"storage", storage.id},
+                        {"type", "dir"},
+                        {"content", fmt::format("{}", fmt::join(storage.content, ","))},
+                        {"path", storage.folder.string()}};
+  };
+  if (call.has("storage")) co_return describe(get(call.text("storage")));
   json::array out;
-  for (const auto& storage : storages_) {
-    out.push_back(json::object{{"storage", storage.id},
-                               {"type", "dir"},
-                               {"content", fmt::format("{}", fmt::join(storage.content, ","))},
-                               {"path", storage.folder.string()}});
+  if (call.text_or("type", "dir") == "dir") {
+    for (const auto& storage : storages_) out.push_back(describe(storage));
   }
   co_return out;
 }
@@ -227,87 +255,103 @@ awaitable<json::value> Storages::content(Call& call) {
   co_return out;
 }
 
-awaitable<json::value> Storages::volume(Call& call) {
+/// The volume of a path that names it with or without its storage.
+Volume Storages::named(const Call& call) const {
+  const auto& storage = get(call.text("storage"));
   auto id = call.text("volume");
-  if (id.find(':') == std::string::npos) id = call.text("storage") + ":" + id;
-  const auto volume = existing(id);
+  if (id.find(':') == std::string::npos) id = storage.id + ":" + id;
+  auto volume = resolve(id);
+  if (volume.storage != storage.id) {
+    throw ApiError::parameter(
+        "storage", fmt::format("storage ID missmatch ({} != {})", volume.storage, storage.id));
+  }
+  return volume;
+}
+
+awaitable<json::value> Storages::volume(Call& call) {
+  const auto volume = named(call);
+  struct stat seen{};
+  if (::stat(volume.path.c_str(), &seen) != 0) {
+    throw ApiError{500, fmt::format("volume_size_info on '{}' failed - no format", volume.id)};
+  }
+  constexpr std::int64_t sector = 512;
   co_return json::object{{"path", volume.path.string()},
-                         {"size", fs::file_size(volume.path)},
-                         {"used", fs::file_size(volume.path)},
-                         {"format", volume.content == "iso" ? "iso" : format_of(volume.path)}};
+                         {"size", (seen.st_size + sector - 1) / sector * sector},
+                         {"used", seen.st_blocks * sector},
+                         {"format", volume.content == "iso" ? "raw" : format_of(volume.path)}};
 }
 
 awaitable<json::value> Storages::remove(Call& call) {
-  auto id = call.text("volume");
-  if (id.find(':') == std::string::npos) id = call.text("storage") + ":" + id;
-  const auto volume = resolve(id);
-  const auto upid =
-      tasks_.start("imgdel", id, call.user, [volume](TaskLog& log) -> awaitable<void> {
-        std::error_code error;
-        if (fs::remove(volume.path, error)) {
-          log.line(fmt::format("Removed volume '{}'", volume.id));
-        } else if (error) {
-          throw ApiError{500, fmt::format("removing '{}': {}", volume.id, error.message())};
-        } else {
-          log.line(fmt::format("volume '{}' was already gone", volume.id));
-        }
-        co_return;
-      });
-  if (call.has("delay")) {
-    // Long enough for the task above, which only unlinks a file: then the answer is null.
-    co_await sleep_for(std::chrono::milliseconds{5});
-    co_return nullptr;
+  const auto volume = named(call);
+  const auto folder = volume.path.parent_path().filename().string();
+  const auto id = volume.content == "images" ? folder + "@" + volume.storage : volume.storage;
+  auto work = [volume](TaskLog& log) -> awaitable<void> {
+    std::error_code error;
+    const bool was_there = fs::remove(volume.path, error);
+    if (error) {
+      throw ApiError{500,
+                     fmt::format("unlink '{}' failed: {}", volume.path.string(), error.message())};
+    }
+    if (!was_there) {
+      log.line(fmt::format("disk image '{}' does not exist", volume.path.string()));
+    }
+    log.line(fmt::format("Removed volume '{}'", volume.id));
+    co_return;
+  };
+  const auto upid = tasks_.start("imgdel", id, call.user, std::move(work));
+  if (!call.has("delay")) co_return json::value(upid);
+  // The task only unlinks a file: it ends when it is let run, long before any delay.
+  const auto limit = Deadline::after(std::chrono::seconds{call.number("delay")});
+  while (tasks_.is_running(upid)) {
+    if (limit.passed(std::chrono::steady_clock::now())) co_return json::value(upid);
+    co_await sleep_for(std::chrono::milliseconds{1});
   }
-  co_return json::value(upid);
+  co_return nullptr;
 }
 
 awaitable<json::value> Storages::upload(Call& call) {
   const auto& storage = get(call.text("storage"));
   const auto content = call.text("content");
-  const auto spooled = *call.file;
-  const auto name = clean_name(spooled.name);
-  const auto refuse = [&](ApiError error) {
-    fs::remove(spooled.path);
-    return error;
-  };
   if (!storage.holds(content)) {
-    throw refuse(ApiError{
-        500, fmt::format("storage '{}' does not support '{}' content", storage.id, content)});
+    throw ApiError{500,
+                   fmt::format("storage '{}' does not support '{}' content", storage.id, content)};
   }
-  if (name.size() > 255 || !fits_content(content, name)) {
-    throw refuse(ApiError::parameter("filename", "invalid filename or wrong extension"));
-  }
-  if (call.has("checksum-algorithm") != call.has("checksum")) {
-    throw refuse(ApiError::parameter("checksum", "checksum and checksum-algorithm go together"));
-  }
-  const auto wanted = lower_case(call.text_or("checksum", ""));
-  if (!wanted.empty() && call.text("checksum-algorithm") != "sha256") {
-    throw refuse(
-        ApiError{501, fmt::format("checksum algorithm {} is not implemented by the local node",
-                                  call.text("checksum-algorithm"))});
-  }
-  const auto target = storage.folder / folder_of(content) / name;
-  const auto spool = spooled.path;
-  auto work = [this, spool, target, wanted](TaskLog& log) -> awaitable<void> {
-    log.line(fmt::format("target file: {}", target.string()));
-    std::string digest;
-    if (!wanted.empty()) digest = co_await run_in_pool(pool_, [&] { return file_digest(spool); });
-    if (digest != wanted) {
-      fs::remove(spool);
-      throw ApiError{500,
-                     fmt::format("checksum mismatch: got '{}' != expect '{}'", digest, wanted)};
+  const auto name = clean_name(call.file->name);
+  check_name(content, name);
+  auto work = [this](UploadedFile file, fs::path target, std::string algorithm, std::string wanted,
+                     TaskLog& log) -> awaitable<void> {
+    log.line(fmt::format("starting file import from: {}", file.path.string()));
+    if (!wanted.empty()) {
+      log.line("calculating checksum...");
+      const auto got =
+          co_await run_in_pool(pool_, [&] { return file_digest(file.path, algorithm); });
+      if (got != wanted) {
+        fs::remove(file.path);
+        throw ApiError{500, fmt::format("checksum mismatch: got '{}' != expect '{}'", got, wanted)};
+      }
+      log.lines.back() += "OK, checksum verified";
     }
-    fs::rename(spool, target);
+    log.line(fmt::format("target node: {}", node_));
+    log.line(fmt::format("target file: {}", target.string()));
+    log.line(fmt::format("file size is: {}", file.size));
+    // Beside the old file: who has that one open keeps its bytes.
+    fs::rename(file.path, target);
     log.line("finished file import successfully");
   };
-  co_return json::value(tasks_.start("imgcopy", "", call.user, std::move(work)));
+  co_return json::value(
+      tasks_.start("imgcopy", "", call.user,
+                   [work, file = *call.file, target = storage.folder / folder_of(content) / name,
+                    algorithm = call.text_or("checksum-algorithm", ""),
+                    wanted = lower_case(call.text_or("checksum", ""))](TaskLog& log) {
+                     return work(file, target, algorithm, wanted, log);
+                   }));
 }
 
 void Storages::add_routes(Router& router) {
   const auto bind = [this](awaitable<json::value> (Storages::*handler)(Call&)) -> Handler {
     return [this, handler](Call& call) { return (this->*handler)(call); };
   };
-  const Param content{.name = "content"};
+  const Param content{.name = "content", .format = "pve-storage-content"};
   const std::string base = "/nodes/{node}/storage";
   router.add({.method = "GET",
               .path = "/storage",
@@ -323,27 +367,33 @@ void Storages::add_routes(Router& router) {
               .handler = bind(&Storages::list),
               .is_protected = true});
   router.add({.method = "GET",
+              .path = "/storage/{storage}",
+              .params = {},
+              .handler = bind(&Storages::configuration)});
+  router.add({.method = "GET",
               .path = base + "/{storage}/status",
               .params = {},
               .handler = bind(&Storages::status),
               .is_protected = true});
-  router.add(
-      {.method = "GET",
-       .path = base + "/{storage}/content",
-       .params =
-           {content,
-            {.name = "vmid", .type = ParamType::integer, .minimum = 100, .maximum = 999'999'999}},
-       .handler = bind(&Storages::content),
-       .is_protected = true});
+  router.add({.method = "GET",
+              .path = base + "/{storage}/content",
+              .params = {content,
+                         {.name = "vmid",
+                          .type = ParamType::integer,
+                          .minimum = 100,
+                          .maximum = 999'999'999,
+                          .format = "pve-vmid"}},
+              .handler = bind(&Storages::content),
+              .is_protected = true});
   router.add(
       {.method = "POST",
        .path = base + "/{storage}/upload",
        .params = {{.name = "content", .required = true, .one_of = {"iso", "vztmpl", "import"}},
                   {.name = "filename", .required = true, .max_length = 255},
-                  {.name = "checksum"},
+                  {.name = "checksum", .needs = "checksum-algorithm"},
                   {.name = "checksum-algorithm",
-                   .one_of = {"md5", "sha1", "sha224", "sha256", "sha384", "sha512"}},
-                  {.name = "tmpfilename"}},
+                   .one_of = {"md5", "sha1", "sha224", "sha256", "sha384", "sha512"},
+                   .needs = "checksum"}},
        .handler = bind(&Storages::upload),
        .is_protected = true,
        .takes_file = true});

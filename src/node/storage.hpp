@@ -49,6 +49,7 @@ class Storages {
   void add_routes(Router& router);
 
  private:
+  Volume named(const Call& call) const;
   json::object summary(const Storage& storage) const;
   std::vector<json::value> list_files(const Storage& storage, const std::string& content) const;
   awaitable<json::value> list(Call& call);

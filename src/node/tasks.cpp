@@ -6,10 +6,8 @@
 
 #include <algorithm>
 #include <chrono>
-#include <fcntl.h>
 #include <fstream>
 #include <sstream>
-#include <unistd.h>
 
 namespace px::node {
 
@@ -41,8 +39,20 @@ std::string end_of(const std::exception_ptr& error) {
   }
 }
 
-Param node_filter(const char* name, ParamType type) {
-  return {.name = name, .type = type};
+/// A comma-separated list that holds `word`.
+bool lists(const std::string& list, std::string_view word) {
+  std::istringstream items{list};
+  for (std::string item; std::getline(items, item, ',');) {
+    if (item == word) return true;
+  }
+  return false;
+}
+
+/// ok, warning or error, as `statusfilter` names them (pve-common UPID status).
+std::string_view kind_of(const std::string& exit_status) {
+  if (exit_status == "OK") return "ok";
+  if (exit_status.starts_with("WARNINGS: ")) return "warning";
+  return exit_status == "unexpected status" ? "unknown" : "error";
 }
 
 }  // namespace
@@ -61,9 +71,9 @@ std::string Tasks::start(std::string type, std::string id, std::string user, Wor
   task->user = std::move(user);
   task->started = now();
   // The process number and its start only tell tasks apart; a counter does that best.
-  task->upid = fmt::format("UPID:{}:{:08X}:{:08X}:{:08X}:{}:{}:{}:", node_, next_pid_, next_pid_,
+  task->pid = next_pid_++;
+  task->upid = fmt::format("UPID:{0}:{1:08X}:{1:08X}:{2:08X}:{3}:{4}:{5}:", node_, task->pid,
                            task->started, task->type, task->id, task->user);
-  ++next_pid_;
   tasks_.push_front(task);
   remember(*task);
   auto run = [](std::shared_ptr<Task> what, Work job) -> awaitable<void> {
@@ -90,23 +100,24 @@ void Tasks::end(const std::shared_ptr<Task>& task, std::exception_ptr error) {
   task->log.line(bad ? "TASK ERROR: " + task->exit_status : "TASK " + task->exit_status);
   task->ended = now();
   remember(*task);
+  if (on_end) on_end(task->upid, task->exit_status);
   while (tasks_.size() > most_tasks && tasks_.back()->ended > 0) tasks_.pop_back();
+}
+
+json::object Tasks::record_of(const Task& task) {
+  json::array lines;
+  for (const auto& line : task.log.lines) lines.emplace_back(line);
+  return {{"upid", task.upid},      {"type", task.type},
+          {"id", task.id},          {"user", task.user},
+          {"pid", task.pid},        {"started", task.started},
+          {"ended", task.ended},    {"status", task.exit_status},
+          {"log", std::move(lines)}};
 }
 
 /// Appends a line: at a task's start and at its end. The later one counts.
 void Tasks::remember(const Task& task) {
-  json::array lines;
-  for (const auto& line : task.log.lines) lines.emplace_back(line);
-  const json::object record{{"upid", task.upid},
-                            {"type", task.type},
-                            {"id", task.id},
-                            {"user", task.user},
-                            {"started", task.started},
-                            {"ended", task.ended},
-                            {"status", task.exit_status},
-                            {"log", lines}};
   std::ofstream file{state_.path(archive), std::ios::app};
-  file << boost::json::serialize(record) << '\n';
+  file << boost::json::serialize(record_of(task)) << '\n';
 }
 
 void Tasks::load() {
@@ -126,6 +137,7 @@ void Tasks::load() {
       task->type = json::text_at(record, "type");
       task->id = json::text_at(record, "id");
       task->user = json::text_at(record, "user");
+      task->pid = static_cast<std::uint32_t>(json::number_at(record, "pid"));
       task->started = json::number_at(record, "started");
       task->ended = json::number_at(record, "ended");
       task->exit_status = json::text_at(record, "status");
@@ -133,21 +145,22 @@ void Tasks::load() {
       for (const auto& item : record.at("log").as_array()) {
         task->log.line(std::string{item.as_string()});
       }
-      ++next_pid_;
+      next_pid_ = std::max(next_pid_, task->pid + 1);
     } catch (const Error&) {
       // A line that was being written when the node died.
     }
   }
   while (tasks_.size() > most_tasks) tasks_.pop_back();
-  std::ofstream{state_.path(archive), std::ios::trunc};
+  std::string kept;
   for (auto it = tasks_.rbegin(); it != tasks_.rend(); ++it) {
     auto& task = **it;
     if (task.ended == 0) {
       task.ended = now();
       task.exit_status = "unexpected status";
     }
-    remember(task);
+    kept += boost::json::serialize(record_of(task)) + "\n";
   }
+  state_.write(archive, kept);
 }
 
 awaitable<void> Tasks::stop_all() {
@@ -173,10 +186,25 @@ std::shared_ptr<Tasks::Task> Tasks::find(const std::string& upid) const {
   return it == tasks_.end() ? nullptr : *it;
 }
 
-json::value Tasks::to_json(const Task& task) const {
-  json::object out{{"upid", task.upid}, {"node", node_},     {"type", task.type},
-                   {"id", task.id},     {"user", task.user}, {"starttime", task.started},
-                   {"pid", 1},          {"pstart", 1}};
+bool Tasks::is_running(const std::string& upid) const {
+  const auto task = find(upid);
+  return task && task->ended == 0;
+}
+
+std::shared_ptr<Tasks::Task> Tasks::at(const Call& call) const {
+  auto task = find(call.text("upid"));
+  if (!task) throw ApiError::parameter("upid", "no such task");
+  return task;
+}
+
+json::object Tasks::to_json(const Task& task) const {
+  json::object out{
+      {"upid", task.upid}, {"node", node_},      {"type", task.type}, {"id", task.id},
+      {"pid", task.pid},   {"pstart", task.pid}, {"user", task.user}, {"starttime", task.started}};
+  if (const auto bang = task.user.find('!'); bang != std::string::npos) {
+    out["user"] = task.user.substr(0, bang);
+    out["tokenid"] = task.user.substr(bang + 1);
+  }
   if (task.ended > 0) {
     out["endtime"] = task.ended;
     out["status"] = task.exit_status;
@@ -184,22 +212,30 @@ json::value Tasks::to_json(const Task& task) const {
   return out;
 }
 
-awaitable<json::value> Tasks::list(Call& call) {
+/// The filters of the task list.
+bool Tasks::is_wanted(const Call& call, const Task& task) const {
   const auto source = call.text_or("source", "archive");
+  const bool running = task.ended == 0;
+  if ((source == "archive" && running) || (source == "active" && !running)) return false;
+  if (call.has("vmid") && task.id != call.text("vmid")) return false;
+  if (call.has("typefilter") && task.type != call.text("typefilter")) return false;
+  if (call.has("since") && task.started < call.number("since")) return false;
+  if (call.has("until") && task.started > call.number("until")) return false;
+  if (call.has("userfilter") && task.user.find(call.text("userfilter")) == std::string::npos) {
+    return false;
+  }
+  if (call.flag("errors") && (running || task.exit_status == "OK")) return false;
+  return !call.has("statusfilter") || running ||
+         lists(call.text("statusfilter"), kind_of(task.exit_status));
+}
+
+awaitable<json::value> Tasks::list(Call& call) {
   json::array out;
   std::int64_t skip = call.number_or("start", 0);
   const auto limit = static_cast<std::size_t>(call.number_or("limit", 50));
   std::int64_t total = 0;
   for (const auto& task : tasks_) {
-    const bool running = task->ended == 0;
-    if ((source == "archive" && running) || (source == "active" && !running)) continue;
-    if (call.has("vmid") && task->id != call.text("vmid")) continue;
-    if (call.has("typefilter") && task->type != call.text("typefilter")) continue;
-    if (call.has("since") && task->started < call.number("since")) continue;
-    if (call.has("until") && task->started > call.number("until")) continue;
-    if (call.has("userfilter") && task->user.find(call.text("userfilter")) == std::string::npos)
-      continue;
-    if (call.flag("errors") && (running || task->exit_status == "OK")) continue;
+    if (!is_wanted(call, *task)) continue;
     ++total;
     if (skip-- > 0 || out.size() >= limit) continue;
     out.push_back(to_json(*task));
@@ -213,21 +249,26 @@ awaitable<json::value> Tasks::list_cluster(Call&) {
   int ended = 0;
   for (const auto& task : tasks_) {
     if (task->ended > 0 && ++ended > 25) continue;
-    out.push_back(to_json(*task));
+    auto item = to_json(*task);
+    item["saved"] = task->ended > 0 ? "1" : "0";
+    out.push_back(std::move(item));
   }
   co_return out;
 }
 
 awaitable<json::value> Tasks::status(Call& call) {
-  const auto task = find(call.text("upid"));
-  if (!task) throw ApiError::parameter("upid", "no such task");
-  auto out = to_json(*task).as_object();
+  const auto task = at(call);
+  auto out = to_json(*task);
+  out.erase("endtime");
   out["status"] = task->ended == 0 ? "running" : "stopped";
   if (task->ended > 0) out["exitstatus"] = task->exit_status;
   co_return out;
 }
 
 awaitable<json::value> Tasks::log(Call& call) {
+  if (call.flag("download")) {
+    throw ApiError{501, "the local node does not implement download=1 of a task's log"};
+  }
   const auto task = find(call.text("upid"));
   json::array out;
   if (!task) {
@@ -238,7 +279,7 @@ awaitable<json::value> Tasks::log(Call& call) {
   const auto& lines = task->log.lines;
   const auto from = static_cast<std::size_t>(call.number_or("start", 0));
   const auto limit = static_cast<std::size_t>(call.number_or("limit", 50));
-  for (std::size_t i = from; i < lines.size() && (limit == 0 || i < from + limit); ++i) {
+  for (std::size_t i = from; i < lines.size() && (limit == 0 || out.size() < limit); ++i) {
     out.push_back(json::object{{"n", i + 1}, {"t", lines[i]}});
   }
   call.total = static_cast<std::int64_t>(lines.size());
@@ -246,8 +287,7 @@ awaitable<json::value> Tasks::log(Call& call) {
 }
 
 awaitable<json::value> Tasks::stop(Call& call) {
-  const auto task = find(call.text("upid"));
-  if (!task) throw ApiError::parameter("upid", "no such task");
+  const auto task = at(call);
   if (task->ended == 0) {
     task->stopped = true;
     task->stop.emit(asio::cancellation_type::terminal);
@@ -260,21 +300,23 @@ void Tasks::add_routes(Router& router) {
   const auto bind = [this](awaitable<json::value> (Tasks::*handler)(Call&)) -> Handler {
     return [this, handler](Call& call) { return (this->*handler)(call); };
   };
-  router.add(
-      {.method = "GET",
-       .path = base,
-       .params =
-           {{.name = "start", .type = ParamType::integer, .minimum = 0},
-            {.name = "limit", .type = ParamType::integer, .minimum = 0},
-            {.name = "vmid", .type = ParamType::integer, .minimum = 100, .maximum = 999'999'999},
-            node_filter("typefilter", ParamType::string),
-            node_filter("statusfilter", ParamType::string),
-            node_filter("userfilter", ParamType::string),
-            node_filter("errors", ParamType::boolean),
-            node_filter("since", ParamType::integer),
-            node_filter("until", ParamType::integer),
-            {.name = "source", .one_of = {"archive", "active", "all"}}},
-       .handler = bind(&Tasks::list)});
+  router.add({.method = "GET",
+              .path = base,
+              .params = {{.name = "start", .type = ParamType::integer, .minimum = 0},
+                         {.name = "limit", .type = ParamType::integer, .minimum = 0},
+                         {.name = "vmid",
+                          .type = ParamType::integer,
+                          .minimum = 100,
+                          .maximum = 999'999'999,
+                          .format = "pve-vmid"},
+                         {.name = "typefilter"},
+                         {.name = "statusfilter"},
+                         {.name = "userfilter"},
+                         {.name = "errors", .type = ParamType::boolean},
+                         {.name = "since", .type = ParamType::integer},
+                         {.name = "until", .type = ParamType::integer},
+                         {.name = "source", .one_of = {"archive", "active", "all"}}},
+              .handler = bind(&Tasks::list)});
   router.add({.method = "GET",
               .path = base + "/{upid}/status",
               .params = {},

@@ -41,6 +41,11 @@ class Tasks {
   /// ApiError its message, of an Error its `said`.
   std::string start(std::string type, std::string id, std::string user, Work work);
 
+  bool is_running(const std::string& upid) const;
+
+  /// Called at each task's end: UPID and exit status.
+  std::function<void(const std::string&, const std::string&)> on_end;
+
   /// Asks all running tasks to stop and waits for their ends.
   awaitable<void> stop_all();
 
@@ -52,6 +57,7 @@ class Tasks {
     std::string type;
     std::string id;
     std::string user;
+    std::uint32_t pid = 0;
     std::int64_t started = 0;
     std::int64_t ended = 0;  ///< 0 while it runs
     std::string exit_status;
@@ -60,11 +66,15 @@ class Tasks {
     bool stopped = false;
   };
 
+  static json::object record_of(const Task& task);
   void end(const std::shared_ptr<Task>& task, std::exception_ptr error);
   void remember(const Task& task);
   void load();
+  /// nullptr when there is none; throws ApiError 400 for what is no UPID.
   std::shared_ptr<Task> find(const std::string& upid) const;
-  json::value to_json(const Task& task) const;
+  std::shared_ptr<Task> at(const Call& call) const;
+  json::object to_json(const Task& task) const;
+  bool is_wanted(const Call& call, const Task& task) const;
   awaitable<json::value> list(Call& call);
   awaitable<json::value> list_cluster(Call& call);
   awaitable<json::value> status(Call& call);
