@@ -11,7 +11,7 @@ export PROXMOX_SANDBOX_COMMAND := $(CURDIR)/build/release/src/cli/proxmox-sandbo
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/build/release/src/cli:$(PATH)
 export NINJA_STATUS := [%f/%t] 
 
-.PHONY: help setup build image demo test sanitize lint bench fuzz clean
+.PHONY: help setup build program image demo test sanitize lint bench fuzz clean
 
 help: ## This list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -25,7 +25,10 @@ build: setup ## Build the command, the Python module and the unit tests
 image: setup ## Build the guest image debian13-small
 	@$(AS_ROOT) guest-images/build.sh debian13-small --out build/images
 
-demo: build image ## An Inspect evaluation in real VMs on a local node, from nothing
+program: setup # What an evaluation needs, without the tests
+	@tools/build release proxmox-sandbox _core
+
+demo: program image ## An Inspect evaluation in real VMs on a local node, from nothing
 	@$(PYTHON) examples/demo.py build/demo
 
 test: setup ## Run every test; STEP=name runs one step (tools/run-tests --list)
@@ -37,7 +40,7 @@ sanitize: setup ## The unit tests under ASan and UBSan, then under TSan
 lint: setup ## clang-format, clang-tidy, ruff, mypy, shellcheck
 	@tools/lint
 
-bench: build image ## Measure requests, overhead and start times on a local node
+bench: program image ## Measure requests, overhead and start times on a local node
 	@$(PYTHON) bench/bench.py build/bench
 
 fuzz: setup ## Fuzz the parsers of outside bytes, FUZZ_SECONDS each (60)
