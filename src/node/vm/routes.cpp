@@ -32,10 +32,11 @@ awaitable<void> VmServices::power_on(VmPtr vm, TaskLog& log, std::string load_sn
   if (vm->machine->status().running) {
     throw ApiError{500, fmt::format("VM {} already running", vm->id)};
   }
-  vm->config.current = vm->config.after_pending();
-  vm->config.pending.clear();
-  vm->config.pending_delete.clear();
-  vms.save(*vm);
+  if (vm->config.has_pending()) {
+    vm->config.current = vm->config.after_pending();
+    vm->config.drop_pending();
+    vms.save(*vm);
+  }
   MachineSetup setup = vms.setup(vm->config.current);
   setup.load_snapshot = std::move(load_snapshot);
   try {

@@ -194,8 +194,7 @@ awaitable<void> SnapshotRoutes::restore(VmPtr vm, std::string name, bool start, 
   }
   if (options.contains("vmgenid")) options["vmgenid"] = new_uuid();
   vm->config.current = std::move(options);
-  vm->config.pending.clear();
-  vm->config.pending_delete.clear();
+  vm->config.drop_pending();
   services_.vms.save(*vm);
   if (with_memory) {
     // QEMU takes the disks back together with the memory.

@@ -86,7 +86,7 @@ VmConfig VmConfig::parse(std::string_view text) {
 std::string VmConfig::print() const {
   std::string out;
   print_section(out, current);
-  if (!pending.empty() || !pending_delete.empty()) {
+  if (has_pending()) {
     out += "[PENDING]\n";
     if (!pending_delete.empty()) {
       out += fmt::format("delete: {}\n", fmt::join(pending_delete, ","));

@@ -29,6 +29,11 @@ struct VmConfig {
   /// 40 hexadecimal digits that change whenever the file does.
   std::string digest() const;
 
+  bool has_pending() const { return !pending.empty() || !pending_delete.empty(); }
+  void drop_pending() {
+    pending.clear();
+    pending_delete.clear();
+  }
   /// The options after the next start.
   Options after_pending() const;
 };

@@ -1,0 +1,164 @@
+#include "node/vm/accelerator.hpp"
+#include "node/vm_api.hpp"
+
+#include <gtest/gtest.h>
+
+#include <csignal>
+#include <stdlib.h>
+#include <thread>
+
+namespace px::node {
+namespace {
+
+using namespace std::chrono_literals;
+using node::testing::VmApi;
+namespace fs = std::filesystem;
+
+/// A real guest from the project's image; skipped where that was not built.
+class QemuGuest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const char* images = ::getenv("PROXMOX_SANDBOX_IMAGES");
+    image_ = fs::path{images != nullptr ? images : PX_SOURCE_DIR "/build/images"} /
+             "debian13-small.qcow2";
+    if (!fs::exists(image_)) GTEST_SKIP() << "no guest image " << image_;
+    host_.version = installed_qemu_version(host_.binary);
+    host_.cpus = static_cast<int>(std::thread::hardware_concurrency());
+    host_.node_name = "pve1";
+    host_.run_directory = directory_.path / "run";
+    const UefiFirmware firmware = find_uefi_firmware();
+    host_.ovmf_code = firmware.code;
+    host_.ovmf_variables = firmware.variables;
+  }
+  void TearDown() override {
+    auto stop = [](VmApi& api) -> awaitable<void> { co_await api.vms.stop_all(); };
+    if (fs::exists(host_.run_directory)) with_node(stop);
+  }
+
+  /// A node over the same directory, as after a restart.
+  template <class Use>
+  void with_node(Use use) {
+    auto body = [](const fs::path& at, const QemuHost& host, Use& action) -> awaitable<void> {
+      const auto executor = co_await asio::this_coro::executor;
+      VmApi api{executor, at, qemu_machines(executor, host)};
+      co_await api.vms.refresh();
+      co_await action(api);
+    };
+    px::testing::run(body(directory_.path, host_, use));
+  }
+
+  static awaitable<void> wait_for_agent(VmApi& api, std::string vm) {
+    for (int i = 0; i < 30; ++i) {
+      if ((co_await api.refusal("POST", vm + "/agent/ping")).empty()) co_return;
+    }
+    ADD_FAILURE() << vm << " does not come up";
+  }
+  static awaitable<std::string> shell(VmApi& api, std::string vm, std::string script) {
+    const json::value started =
+        co_await api.vm("POST", vm + "/agent/exec",
+                        {{"command", "/bin/sh"}, {"command", "-c"}, {"command", script}});
+    const std::string pid = std::to_string(json::number_at(started, "pid"));
+    for (;;) {
+      const json::value status = co_await api.vm("GET", vm + "/agent/exec-status", {{"pid", pid}});
+      if (json::flag_or(status, "exited", false)) co_return json::text_or(status, "out-data");
+    }
+  }
+  awaitable<void> make_template(VmApi& api, node::testing::Params more = {}) {
+    fs::copy_file(image_, api.path("local:import/guest.qcow2"));
+    node::testing::Params params{
+        {"vmid", "100"},         {"name", "base"},
+        {"memory", "512"},       {"cpu", "host"},
+        {"agent", "enabled=1"},  {"scsihw", "virtio-scsi-pci"},
+        {"boot", "order=scsi0"}, {"serial0", "socket"},
+        {"vga", "serial0"},      {"scsi0", "local:0,import-from=local:import/guest.qcow2"}};
+    params.insert(params.end(), more.begin(), more.end());
+    EXPECT_EQ(co_await api.task("POST", "", params), "OK");
+    EXPECT_EQ(co_await api.task("POST", "/100/template"), "OK");
+    EXPECT_EQ(co_await api.task("POST", "/100/clone", {{"newid", "101"}, {"name", "one"}}), "OK");
+  }
+
+  fs::path image_;
+  node::testing::TemporaryDirectory directory_;
+  QemuHost host_;
+};
+
+TEST_F(QemuGuest, livesThroughTheApiFromImportToDestroy) {
+  with_node([this](VmApi& api) -> awaitable<void> {
+    co_await make_template(api);
+    co_await api.vm("PUT", "/101/config", {{"scsi3", "none,media=cdrom"}});
+    EXPECT_EQ(co_await api.task("POST", "/101/status/start"), "OK");
+    co_await wait_for_agent(api, "/101");
+    EXPECT_EQ(co_await shell(api, "/101", "echo before >/run/mark; cat /run/mark"), "before\n");
+    EXPECT_EQ(co_await api.refusal("POST", "/101/agent/exec", {{"command", "no-such-program"}}),
+              "596 Broken pipe");
+
+    const auto read_medium = [&api](std::string drive) -> awaitable<std::string> {
+      co_return co_await shell(
+          api, "/101",
+          "modprobe sr_mod; i=0; while [ $i -lt 50 ]; do for d in /dev/sr*; do "
+          "b=$(head -c 4 $d 2>/dev/null) && [ -n \"$b\" ] && echo $b && exit; done; sleep .1; "
+          "i=$((i+1)); done # " +
+              drive);
+    };
+    api.put_file("local:iso/a.iso", std::string(4096, 'a'));
+    api.put_file("local:iso/b.iso", std::string(8192, 'b'));
+    co_await api.vm("PUT", "/101/config", {{"scsi3", "local:iso/a.iso,media=cdrom"}});
+    EXPECT_EQ(co_await read_medium("scsi3"), "aaaa\n");
+    co_await api.vm("PUT", "/101/config", {{"scsi3", "local:iso/b.iso,media=cdrom"}});
+    EXPECT_EQ(co_await read_medium("scsi3"), "bbbb\n") << "changed without an empty state between";
+    co_await api.vm("PUT", "/101/config", {{"scsi3", "none,media=cdrom"}});
+    co_await api.vm("PUT", "/101/config", {{"scsi5", "local:iso/a.iso,media=cdrom"}});
+    EXPECT_EQ(co_await read_medium("scsi5"), "aaaa\n") << "a plugged drive";
+    co_await api.vm("PUT", "/101/config", {{"delete", "scsi5"}});
+    co_await api.vm("PUT", "/101/config", {{"net0", "virtio,bridge=vmbr0"}});
+    EXPECT_EQ(
+        co_await shell(api, "/101",
+                       "i=0; until grep -q 0x1000 /sys/bus/pci/devices/*/device; do sleep .1; "
+                       "i=$((i+1)); [ $i -lt 50 ] || exit; done; echo plugged"),
+        "plugged\n");
+    co_await api.vm("PUT", "/101/config", {{"delete", "net0"}});
+
+    EXPECT_EQ(co_await api.task("POST", "/101/snapshot", {{"snapname", "ram1"}, {"vmstate", "1"}}),
+              "OK");
+    EXPECT_EQ(co_await shell(api, "/101", "echo after >/run/mark; cat /run/mark"), "after\n");
+    EXPECT_EQ(co_await api.task("POST", "/101/snapshot/ram1/rollback"), "OK");
+    EXPECT_EQ(co_await shell(api, "/101", "cat /run/mark"), "before\n") << "the memory came back";
+    EXPECT_EQ(co_await api.task("DELETE", "/101/snapshot/ram1"), "OK");
+  });
+  with_node([](VmApi& api) -> awaitable<void> {
+    const json::value status = co_await api.vm("GET", "/101/status/current");
+    EXPECT_EQ(json::text_at(status, "qmpstatus"), "running") << "the next node takes it over";
+    EXPECT_EQ(co_await shell(api, "/101", "cat /run/mark"), "before\n");
+    EXPECT_EQ(co_await api.task("POST", "/101/snapshot", {{"snapname", "disk1"}}), "OK");
+    EXPECT_EQ(co_await api.task("POST", "/101/snapshot/disk1/rollback"), "OK");
+    const json::value stopped = co_await api.vm("GET", "/101/status/current");
+    EXPECT_EQ(json::text_at(stopped, "status"), "stopped") << "no memory was saved";
+    EXPECT_EQ(co_await api.task("POST", "/101/status/start"), "OK");
+    const json::value running = co_await api.vm("GET", "/101/status/current");
+    ::kill(static_cast<pid_t>(json::number_at(running, "pid")), SIGKILL);
+    co_await sleep_for(50ms);
+    const json::value killed = co_await api.vm("GET", "/101/status/current");
+    EXPECT_EQ(json::text_at(killed, "status"), "stopped") << "a killed QEMU shows at once";
+    EXPECT_EQ(co_await api.task("DELETE", "/101"), "OK");
+    EXPECT_EQ(co_await api.task("DELETE", "/100"), "OK");
+    EXPECT_TRUE(fs::is_empty(api.path("local:100/x").parent_path().parent_path()));
+  });
+}
+
+TEST_F(QemuGuest, bootsUnderUefiAndShutsDownByItself) {
+  if (host_.ovmf_code.empty()) GTEST_SKIP() << "no UEFI firmware";
+  with_node([this](VmApi& api) -> awaitable<void> {
+    co_await make_template(api, {{"bios", "ovmf"}, {"machine", "q35"}, {"efidisk0", "local:1"}});
+    EXPECT_EQ(co_await api.task("POST", "/101/status/start"), "OK");
+    co_await wait_for_agent(api, "/101");
+    EXPECT_EQ(co_await shell(api, "/101", "[ -d /sys/firmware/efi ] && echo uefi"), "uefi\n");
+    EXPECT_EQ(co_await api.task("POST", "/101/snapshot", {{"snapname", "ram1"}, {"vmstate", "1"}}),
+              "OK");
+    EXPECT_EQ(co_await api.task("POST", "/101/snapshot/ram1/rollback"), "OK");
+    EXPECT_EQ(co_await shell(api, "/101", "echo still here"), "still here\n");
+    EXPECT_EQ(co_await api.task("POST", "/101/status/shutdown", {{"timeout", "40"}}), "OK");
+  });
+}
+
+}  // namespace
+}  // namespace px::node

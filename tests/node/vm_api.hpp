@@ -1,0 +1,110 @@
+#pragma once
+#include "node/cluster.hpp"
+#include "node/state.hpp"
+#include "node/storage.hpp"
+#include "node/tasks.hpp"
+#include "node/vm/routes.hpp"
+#include "run.hpp"
+#include "support/bytes.hpp"
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+namespace px::node::testing {
+
+using Params = std::vector<std::pair<std::string, std::string>>;
+
+/// A temporary directory that goes with its owner.
+struct TemporaryDirectory {
+  std::filesystem::path path =
+      std::filesystem::temp_directory_path() / ("px-node-" + random_hex(8));
+  TemporaryDirectory() { std::filesystem::create_directories(path); }
+  ~TemporaryDirectory() { std::filesystem::remove_all(path); }
+  TemporaryDirectory(const TemporaryDirectory&) = delete;
+  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
+};
+
+/// The VM routes without the HTTP server around them.
+class VmApi {
+ public:
+  VmApi(const asio::any_io_executor& executor, const std::filesystem::path& directory,
+        VmHardware hardware)
+      : state_{directory},
+        tasks_{executor, state_, "pve1"},
+        storages_{directory / "storage", "pve1", tasks_, threads_},
+        vms{state_, storages_, "pve1", std::move(hardware)},
+        cluster_{state_, vms} {
+    tasks_.add_routes(router_);
+    cluster_.add_routes(router_);
+    add_vm_routes(router_, VmServices{vms, tasks_, cluster_, threads_});
+  }
+
+  /// The answer's `data`; throws ApiError.
+  awaitable<json::value> send(std::string method, std::string path, Params params = {}) {
+    std::map<std::string, std::string> in_path;
+    const Route* route = router_.find(method, path, in_path);
+    if (route == nullptr) throw ApiError{501, "no such route: " + method + " " + path};
+    std::map<std::string, std::vector<std::string>> given;
+    for (auto& [name, value] : params) given[name].push_back(std::move(value));
+    Call call;
+    call.user = "root@pam";
+    call.method = method;
+    call.path = path;
+    check_parameters(*route, in_path, std::move(given), call);
+    co_return co_await route->handler(call);
+  }
+  awaitable<json::value> vm(std::string method, std::string path, Params params = {}) {
+    co_return co_await send(std::move(method), "/nodes/pve1/qemu" + std::move(path),
+                            std::move(params));
+  }
+  /// Sends what starts a task, waits for its end, and returns its exit status.
+  awaitable<std::string> task(std::string method, std::string path, Params params = {}) {
+    const json::value upid = co_await vm(std::move(method), std::move(path), std::move(params));
+    const std::string at = "/nodes/pve1/tasks/" + std::string{upid.as_string()} + "/status";
+    for (;;) {
+      const json::value status = co_await send("GET", at);
+      if (json::text_or(status, "status") == "stopped") {
+        co_return json::text_or(status, "exitstatus");
+      }
+      co_await sleep_for(std::chrono::milliseconds{2});
+    }
+  }
+  /// The message of a refused request, with its status and the parameters' messages; "" when it was
+  /// not refused.
+  awaitable<std::string> refusal(std::string method, std::string path, Params params = {}) {
+    try {
+      co_await vm(std::move(method), std::move(path), std::move(params));
+    } catch (const ApiError& error) {
+      std::string text = fmt::format("{} {}", error.status, error.message);
+      for (const auto& [name, message] : error.errors)
+        text += fmt::format("|{}: {}", name, message);
+      co_return text;
+    }
+    co_return "";
+  }
+  awaitable<std::string> option(int vmid, std::string name) {
+    const json::value config = co_await vm("GET", fmt::format("/{}/config", vmid));
+    co_return json::text_or(config, name);
+  }
+
+  void put_file(const std::string& volume, const std::string& bytes) {
+    std::ofstream{storages_.resolve(volume).path} << bytes;
+  }
+  std::filesystem::path path(const std::string& volume) { return storages_.resolve(volume).path; }
+
+ private:
+  asio::thread_pool threads_{2};
+  State state_;
+  Tasks tasks_;
+  Storages storages_;
+
+ public:
+  Vms vms;
+
+ private:
+  Cluster cluster_;
+  Router router_;
+};
+
+}  // namespace px::node::testing
