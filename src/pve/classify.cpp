@@ -78,7 +78,7 @@ std::string tidy(std::string_view message) {
   for (;;) {
     const auto at = text.find(" at /usr/share/perl5/");
     if (at == std::string::npos) break;
-    const auto end = text.find_first_of("\n", at);
+    const auto end = text.find('\n', at);
     text.erase(at, end == std::string::npos ? end : end - at);
   }
   while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();

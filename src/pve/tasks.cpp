@@ -40,7 +40,7 @@ awaitable<Error> failure_of(Client& client, const Upid& upid, const TaskStatus& 
   Error error{kind_of_text(status.exit_status, Errc::task_failed), status.exit_status};
   error.sent = Sent::answered;
   error.doing = std::move(doing);
-  error.host = client.instance().host;
+  error.host = fmt::format("{}:{}", client.instance().host, client.instance().port);
   try {
     error.task_log = co_await task_log_end(client, upid);
   } catch (const Error& e) {
