@@ -168,6 +168,30 @@ TEST(GuestAgent, connectsAgainAfterTheConnectionBroke) {
   });
 }
 
+TEST(GuestAgent, endsAWaitingCallWhenTheMachineGoes) {
+  with_agent([](GuestAgent& agent, FakeAgent& fake) -> awaitable<void> {
+    fake.swallow_syncs = 1000;
+    auto go = [](GuestAgent& port) -> awaitable<void> {
+      co_await sleep_for(30ms);
+      port.close();
+    };
+    auto wait = [](GuestAgent& port) -> awaitable<void> {
+      try {
+        co_await port.call("guest-ping", {}, 5s);
+        ADD_FAILURE() << "no error";
+      } catch (const Error& error) {
+        EXPECT_EQ(error.kind, Errc::agent_down);
+      }
+    };
+    std::vector<awaitable<void>> both;
+    both.push_back(wait(agent));
+    both.push_back(go(agent));
+    const auto started = std::chrono::steady_clock::now();
+    co_await all(std::move(both));
+    EXPECT_LT(std::chrono::steady_clock::now() - started, 2s);
+  });
+}
+
 TEST(GuestAgent, tellsTheAgentsOwnRefusal) {
   with_agent([](GuestAgent& agent, FakeAgent&) -> awaitable<void> {
     try {

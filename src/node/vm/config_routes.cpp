@@ -9,21 +9,6 @@ namespace px::node {
 
 namespace {
 
-/// Options whose numbers PVE answers as numbers (the schema's integers and booleans).
-bool answers_number(const std::string& name) {
-  for (const auto& param : vm_option_params()) {
-    if (param.name == name) {
-      return param.type == ParamType::integer || param.type == ParamType::boolean;
-    }
-  }
-  return name == "template" || name == "snaptime";
-}
-
-json::value to_json(const std::string& name, const std::string& value) {
-  if (answers_number(name)) return number_option({{name, value}}, name, 0);
-  return json::value(value);
-}
-
 std::vector<std::string> split_list(const std::string& text) {
   std::vector<std::string> out;
   std::string word;
@@ -83,7 +68,7 @@ awaitable<json::value> ConfigRoutes::read(Call& call) {
     options = found->second;
   }
   json::object out{{"digest", vm->config.digest()}};
-  for (const auto& [name, value] : options) out[name] = to_json(name, value);
+  for (const auto& [name, value] : options) out[name] = option_to_json(name, value);
   co_return out;
 }
 
@@ -92,9 +77,9 @@ awaitable<json::value> ConfigRoutes::pending(Call& call) {
   const VmConfig& config = vm->config;
   json::array out;
   for (const auto& [name, value] : config.current) {
-    json::object entry{{"key", name}, {"value", to_json(name, value)}};
+    json::object entry{{"key", name}, {"value", option_to_json(name, value)}};
     if (const auto next = config.pending.find(name); next != config.pending.end()) {
-      entry["pending"] = to_json(name, next->second);
+      entry["pending"] = option_to_json(name, next->second);
     }
     const auto& removed = config.pending_delete;
     if (std::find(removed.begin(), removed.end(), name) != removed.end()) entry["delete"] = 1;
@@ -102,7 +87,7 @@ awaitable<json::value> ConfigRoutes::pending(Call& call) {
   }
   for (const auto& [name, value] : config.pending) {
     if (!config.current.contains(name)) {
-      out.push_back(json::object{{"key", name}, {"pending", to_json(name, value)}});
+      out.push_back(json::object{{"key", name}, {"pending", option_to_json(name, value)}});
     }
   }
   out.push_back(json::object{{"key", "digest"}, {"value", config.digest()}});

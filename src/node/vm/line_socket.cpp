@@ -15,8 +15,13 @@ namespace {
 /// A 48 MiB answer of the agent is 64 MiB of base64 (guest-facts section 2).
 constexpr std::size_t most_line = 96U << 20;
 
-Error gone(const boost::system::error_code& error) {
-  return Error{Errc::unreachable, error.message()};
+/// A cancelled operation throws as Asio does; one that ended because the socket was closed under it
+/// (QEMU is gone) is no cancellation, though Asio calls it so.
+[[noreturn]] void raise(const boost::system::error_code& error, bool still_open) {
+  if (error == asio::error::operation_aborted && still_open) {
+    throw boost::system::system_error{error};
+  }
+  throw Error{Errc::unreachable, error.message()};
 }
 
 /// The name of a directory that stays short: a socket's path has at most 107 bytes.
@@ -45,9 +50,9 @@ awaitable<void> LineSocket::connect() {
   boost::system::error_code error;
   co_await socket_.async_connect(endpoint, asio::redirect_error(asio::use_awaitable, error));
   if (error) {
+    const bool still_open = socket_.is_open();
     close();
-    if (error == asio::error::operation_aborted) throw boost::system::system_error{error};
-    throw gone(error);
+    raise(error, still_open);
   }
 }
 
@@ -62,9 +67,9 @@ awaitable<void> LineSocket::write(std::string text) {
   co_await asio::async_write(socket_, asio::buffer(text),
                              asio::redirect_error(asio::use_awaitable, error));
   if (error) {
+    const bool still_open = socket_.is_open();
     close();
-    if (error == asio::error::operation_aborted) throw boost::system::system_error{error};
-    throw gone(error);
+    raise(error, still_open);
   }
 }
 
@@ -74,9 +79,9 @@ awaitable<std::string> LineSocket::read_line() {
       co_await asio::async_read_until(socket_, asio::dynamic_buffer(buffer_, most_line), '\n',
                                       asio::redirect_error(asio::use_awaitable, error));
   if (error) {
-    if (error == asio::error::operation_aborted) throw boost::system::system_error{error};
-    close();
-    throw gone(error);
+    const bool still_open = socket_.is_open();
+    if (error != asio::error::operation_aborted) close();
+    raise(error, still_open);
   }
   std::string line = buffer_.substr(0, length - 1);
   buffer_.erase(0, length);

@@ -71,6 +71,9 @@ class Machine {
   /// Asks the machine itself, once after it was taken over from an earlier node.
   virtual awaitable<void> refresh() = 0;
 
+  /// The VM was destroyed: removes what is kept of it outside its disks.
+  virtual void discard() = 0;
+
   virtual AgentPort& agent() = 0;
 
   /// Puts `medium` into the CD drive `drive` (`scsi3`), or takes it out when it is empty.

@@ -47,6 +47,7 @@ awaitable<json::value> PowerRoutes::current(Call& call) {
   const VmPtr vm = services_.vms.of(call);
   json::object out = services_.vms.summary(*vm, true);
   if (agent_enabled(vm->config.current)) out["agent"] = 1;
+  if (vm->machine->status().running) out["running-qemu"] = services_.vms.qemu_version();
   out["ha"] = json::object{{"managed", 0}};
   out["clipboard"] = nullptr;
   co_return out;

@@ -51,6 +51,12 @@ void QemuMachine::forget_process() noexcept {
   }
 }
 
+void QemuMachine::discard() {
+  forget_process();
+  std::error_code ignored;
+  std::filesystem::remove(run_file("log"), ignored);
+}
+
 awaitable<void> QemuMachine::start(const MachineSetup& setup) {
   if (alive()) throw Error{Errc::rejected, fmt::format("VM {} already running", vmid_)};
   forget_process();

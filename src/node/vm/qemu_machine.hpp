@@ -24,6 +24,7 @@ class QemuMachine : public Machine {
   awaitable<void> resume() override;
   MachineStatus status() override;
   awaitable<void> refresh() override;
+  void discard() override;
   AgentPort& agent() override { return agent_; }
   awaitable<void> change_medium(const std::string& drive,
                                 const std::filesystem::path& medium) override;

@@ -89,6 +89,7 @@ class SimulatedMachine : public Machine {
   awaitable<void> resume() override;
   MachineStatus status() override;
   awaitable<void> refresh() override { co_return; }
+  void discard() override {}
   AgentPort& agent() override { return agent_; }
   awaitable<void> change_medium(const std::string& drive,
                                 const std::filesystem::path& medium) override;

@@ -1,5 +1,7 @@
 #include "node/vm/snapshot_routes.hpp"
 
+#include "node/vm/vm_options.hpp"
+
 #include <array>
 #include <regex>
 
@@ -108,7 +110,9 @@ awaitable<json::value> SnapshotRoutes::index(Call& call) {
 awaitable<json::value> SnapshotRoutes::read_config(Call& call) {
   const VmPtr vm = services_.vms.of(call);
   json::object out;
-  for (const auto& [name, value] : snapshot_of(*vm, call.text("snapname"))) out[name] = value;
+  for (const auto& [name, value] : snapshot_of(*vm, call.text("snapname"))) {
+    out[name] = option_to_json(name, value);
+  }
   co_return out;
 }
 

@@ -267,4 +267,15 @@ Options options_of(const Call& call) {
   return options;
 }
 
+json::value option_to_json(const std::string& name, const std::string& value) {
+  const auto& params = vm_option_params();
+  const auto param = std::find_if(params.begin(), params.end(),
+                                  [&](const Param& known) { return known.name == name; });
+  const bool number = param != params.end()
+                          ? param->type == ParamType::integer || param->type == ParamType::boolean
+                          : name == "template" || name == "snaptime";
+  if (number) return number_option({{name, value}}, name, 0);
+  return json::value(value);
+}
+
 }  // namespace px::node

@@ -16,4 +16,8 @@ std::string normalise_option(const std::string& name, const std::string& value);
 /// The options among a call's values, normalised; all bad ones are told at once.
 Options options_of(const Call& call);
 
+/// An option as PVE answers it: the schema's integers and booleans as numbers, the rest as text
+/// (`memory` too).
+json::value option_to_json(const std::string& name, const std::string& value);
+
 }  // namespace px::node

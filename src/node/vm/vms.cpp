@@ -129,6 +129,7 @@ void Vms::remove(Vm& vm) {
     std::error_code ignored;
     std::filesystem::remove_all(storage.folder / "images" / std::to_string(vmid), ignored);
   }
+  vm.machine->discard();
   vm.exists = false;
   state_.remove(config_name(vmid));
   vms_.erase(vmid);
