@@ -91,10 +91,11 @@ def main() -> int:
     start_node(command, directory / "node")
     try:
         # Only now, for Inspect reads the environment when it is imported.
+        from first_light import first_light
         from inspect_ai import eval as inspect_eval
 
         log = inspect_eval(
-            str(Path(__file__).parent / "first_light.py"),
+            first_light(),
             log_dir=str(directory / "logs"),
             display="plain",
             log_level="info",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 from typing import Any
 
@@ -23,7 +24,16 @@ def core() -> Core:
     global _core
     if _core is None:
         _core = Core(logger.log)
+        atexit.register(_close)
     return _core
+
+
+def _close() -> None:
+    """Ends the core's thread before the interpreter goes, for the thread logs through Python."""
+    global _core
+    if _core is not None:
+        _core.close()
+        _core = None
 
 
 async def finish(operation: Operation) -> Any:
