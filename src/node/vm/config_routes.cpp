@@ -9,6 +9,20 @@ namespace px::node {
 
 namespace {
 
+/// As the schema lists them.
+std::vector<std::string> all_disk_names() {
+  std::vector<std::string> names;
+  for (const auto& [bus, count] : {std::pair{"ide", 4},
+                                   {"scsi", 31},
+                                   {"virtio", 16},
+                                   {"sata", 6},
+                                   {"efidisk", 1},
+                                   {"tpmstate", 1}}) {
+    for (int i = 0; i < count; ++i) names.push_back(fmt::format("{}{}", bus, i));
+  }
+  return names;
+}
+
 std::vector<std::string> split_list(const std::string& text) {
   std::vector<std::string> out;
   std::string word;
@@ -47,7 +61,7 @@ void ConfigRoutes::add_routes(Router& router) {
   add_vm_route(router, self, "PUT", "/{vmid}/config", change, &ConfigRoutes::write);
   add_vm_route(router, self, "POST", "/{vmid}/config", change, &ConfigRoutes::write_in_task);
   add_vm_route(router, self, "PUT", "/{vmid}/resize",
-               {{.name = "disk", .required = true, .pattern = "(ide|sata|scsi|virtio)\\d+"},
+               {{.name = "disk", .required = true, .one_of = all_disk_names()},
                 {.name = "size", .required = true, .pattern = "\\+?\\d+(\\.\\d+)?[KMGT]?"},
                 {.name = "digest", .max_length = 40},
                 {.name = "skiplock", .type = boolean}},

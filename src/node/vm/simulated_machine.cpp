@@ -1,5 +1,6 @@
 #include "node/vm/simulated_machine.hpp"
 
+#include "node/vm/command_line.hpp"
 #include "support/bytes.hpp"
 
 #include <algorithm>
@@ -14,6 +15,17 @@ SteadyTime now() {
 
 [[noreturn]] void refuse(std::string text) {
   throw Error{Errc::rejected, std::move(text)};
+}
+
+const QemuHost& pretended_host() {
+  static const QemuHost host = [] {
+    QemuHost made;
+    made.version = "10.0";
+    made.cpus = 128;
+    made.ovmf_code = "OVMF_CODE_4M.fd";
+    return made;
+  }();
+  return host;
 }
 
 }  // namespace
@@ -129,6 +141,7 @@ json::value SimulatedAgent::seek(const json::object& arguments) {
 
 awaitable<void> SimulatedMachine::start(const MachineSetup& setup) {
   if (running_) refuse(fmt::format("VM {} already running", state_.vmid));
+  qemu_command_line(pretended_host(), state_.vmid, setup);  // refuses what QEMU's start refuses
   if (!setup.load_snapshot.empty()) {
     const auto saved = snapshots_.find(setup.load_snapshot);
     if (saved == snapshots_.end()) {
@@ -192,8 +205,8 @@ awaitable<void> SimulatedMachine::unplug_drive(const std::string& /*drive*/) {
   co_return;
 }
 
-awaitable<void> SimulatedMachine::plug_nic(const std::string& /*nic*/,
-                                           const MachineSetup& /*setup*/) {
+awaitable<void> SimulatedMachine::plug_nic(const std::string& nic, const MachineSetup& setup) {
+  nic_device(nic, setup.options.at(nic));
   co_return;
 }
 

@@ -111,7 +111,7 @@ std::string check_memory(const std::string& value) {
     mib = number_option({{"memory", current}}, "memory", 0);
   } catch (const Error&) {
     bad_format("memory", fmt::format("format error\nmemory.current: type check ('integer') failed "
-                                     "- got '{}'\n",
+                                     "- got '{}'",
                                      current));
   }
   if (mib < 16) {
@@ -120,21 +120,30 @@ std::string check_memory(const std::string& value) {
   return value;
 }
 
+/// The NIC models of the schema, in its order.
+constexpr std::array<std::string_view, 14> nic_models{
+    "e1000",    "e1000-82540em", "e1000-82544gc", "e1000-82545em", "e1000e",  "i82551", "i82557b",
+    "i82559er", "ne2k_isa",      "ne2k_pci",      "pcnet",         "rtl8139", "virtio", "vmxnet3"};
+
 std::string complete_nic(const std::string& name, const std::string& value) {
-  static const std::array<std::string, 5> models{"virtio", "e1000", "e1000e", "rtl8139", "vmxnet3"};
-  static const std::regex mac{"([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}"};
+  static const std::regex mac{"[0-9a-fA-F][02468aceACE](:[0-9a-fA-F]{2}){5}"};
   Properties nic{value};
   std::string model = nic.get("", nic.get("model"));
   std::string address = nic.get("macaddr");
-  for (const auto& known : models) {
+  for (const auto known : nic_models) {
     if (!nic.has(known)) continue;
     model = known;
     address = nic.get(known);
   }
-  if (std::find(models.begin(), models.end(), model) == models.end()) {
+  if (model.empty()) {
     bad_format(name, fmt::format("format error\n{}.model: property is missing and it is not "
                                  "optional\n",
                                  name));
+  }
+  if (std::find(nic_models.begin(), nic_models.end(), model) == nic_models.end()) {
+    bad_format(name, fmt::format("format error\n{}.model: value '{}' does not have a value in the "
+                                 "enumeration '{}'",
+                                 name, model, fmt::join(nic_models, ", ")));
   }
   if (!address.empty() && !std::regex_match(address, mac)) {
     bad_format(name, fmt::format("format error\n{}.macaddr: invalid format - value does not look "
@@ -160,6 +169,13 @@ std::string check_drive(const std::string& name, const std::string& value) {
     bad_format(name, fmt::format("format error\n{}.{}: property is not defined in schema and the "
                                  "schema does not allow additional properties\n",
                                  name, key));
+  }
+  if (!drive.is_empty() && drive.volume != "cdrom" && !drive.volume.starts_with('/') &&
+      drive.volume.find(':') == std::string::npos) {
+    bad_format(name,
+               fmt::format("format error\n{}.file: invalid format - unable to parse volume ID "
+                           "'{}'\n",
+                           name, drive.volume));
   }
   if (drive.volume == "cdrom") throw ApiError::parameter(name, "the host's drive is not offered");
   return drive.print();
@@ -254,7 +270,8 @@ Options options_of(const Call& call) {
     };
     const auto& params = vm_option_params();
     const auto param = std::find_if(params.begin(), params.end(), is_option);
-    if (param == params.end()) continue;
+    // A JSON null arrives as an empty text, and means the same as no value.
+    if (param == params.end() || (values.back().empty() && name != "description")) continue;
     try {
       const std::string text =
           param->type == ParamType::boolean ? (call.flag(name) ? "1" : "0") : values.back();
