@@ -216,17 +216,29 @@ awaitable<json::value> Access::log_in(Call& call) {
       {"cap", json::object{}}};
 }
 
+bool Access::has_rights(const std::string& user) const {
+  const auto bang = user.find('!');
+  if (bang == std::string::npos) return true;
+  const auto it = tokens_.find(user.substr(bang + 1));
+  return it != tokens_.end() && !it->second.separate;
+}
+
 awaitable<json::value> Access::permissions(Call& call) {
   json::object out;
-  const auto bang = call.user.find('!');
-  const bool separate = bang != std::string::npos && tokens_.contains(call.user.substr(bang + 1)) &&
-                        tokens_.at(call.user.substr(bang + 1)).separate;
-  if (separate) co_return out;
+  if (!has_rights(call.user)) co_return out;
+  if (call.has("userid") && call.text("userid") != root) {
+    throw ApiError{501, "the local node does not implement the permissions of other users"};
+  }
   json::object all;
   for (const auto name : privileges) all[name] = 1;
   for (const auto name : more_privileges) all[name] = 1;
-  for (const auto* path : {"/", "/vms", "/nodes", "/storage", "/pool", "/sdn", "/access"})
+  if (call.has("path")) {
+    out[call.text("path")] = all;
+    co_return out;
+  }
+  for (const auto* path : {"/", "/vms", "/nodes", "/storage", "/pool", "/sdn", "/access"}) {
     out[path] = all;
+  }
   co_return out;
 }
 
@@ -246,17 +258,33 @@ awaitable<json::value> Access::list_tokens(Call& call) {
   co_return out;
 }
 
+awaitable<json::value> Access::read_token(Call& call) {
+  need_root(call);
+  const auto it = tokens_.find(call.text("tokenid"));
+  if (it == tokens_.end()) {
+    throw ApiError{500,
+                   fmt::format("no such token '{}' for user '{}'", call.text("tokenid"), root)};
+  }
+  json::object out{{"privsep", it->second.separate ? 1 : 0}, {"expire", 0}};
+  if (!it->second.comment.empty()) out["comment"] = it->second.comment;
+  co_return out;
+}
+
 awaitable<json::value> Access::make_token(Call& call) {
   need_root(call);
   const auto& name = call.text("tokenid");
   if (tokens_.contains(name)) throw ApiError::parameter("tokenid", "Token already exists.");
+  if (call.number_or("expire", 0) != 0) {
+    throw ApiError{501, "the local node does not implement tokens that expire"};
+  }
   const auto secret = random_uuid();
   const bool separate = call.flag("privsep", true);
   tokens_[name] = {sha256_hex(secret), separate, call.text_or("comment", "")};
   save_tokens();
-  co_return json::object{{"full-tokenid", fmt::format("{}!{}", root, name)},
-                         {"value", secret},
-                         {"info", json::object{{"privsep", separate ? "1" : "0"}}}};
+  json::object info{{"privsep", separate ? "1" : "0"}};
+  if (call.has("comment")) info["comment"] = call.text("comment");
+  co_return json::object{
+      {"full-tokenid", fmt::format("{}!{}", root, name)}, {"value", secret}, {"info", info}};
 }
 
 awaitable<json::value> Access::remove_token(Call& call) {
@@ -303,6 +331,10 @@ void Access::add_routes(Router& router) {
   const std::string tokens = "/access/users/{userid}/token";
   router.add(
       {.method = "GET", .path = tokens, .params = {}, .handler = bind(&Access::list_tokens)});
+  router.add({.method = "GET",
+              .path = tokens + "/{tokenid}",
+              .params = {},
+              .handler = bind(&Access::read_token)});
   router.add({.method = "POST",
               .path = tokens + "/{tokenid}",
               .params = {{.name = "comment"},

@@ -34,6 +34,9 @@ class Access {
   /// Throws ApiError 401 "Permission denied - invalid csrf token".
   void check_csrf(const Identity& caller, std::string_view token) const;
 
+  /// False for a token with privilege separation: nobody can give it rights on this node.
+  bool has_rights(const std::string& user) const;
+
   void add_routes(Router& router);
 
  private:
@@ -52,6 +55,7 @@ class Access {
   awaitable<json::value> log_in(Call& call);
   awaitable<json::value> permissions(Call& call);
   awaitable<json::value> list_tokens(Call& call);
+  awaitable<json::value> read_token(Call& call);
   awaitable<json::value> make_token(Call& call);
   awaitable<json::value> remove_token(Call& call);
 

@@ -256,7 +256,7 @@ void Cluster::add_routes(Router& router) {
   const auto bind = [this](awaitable<json::value> (Cluster::*handler)(Call&)) -> Handler {
     return [this, handler](Call& call) { return (this->*handler)(call); };
   };
-  const Param pool_id{.name = "poolid", .required = true, .pattern = "[A-Za-z0-9._/-]+"};
+  const Param pool_id{.name = "poolid", .required = true, .format = "pve-poolid"};
   const std::vector<Param> changes{{.name = "comment"},
                                    {.name = "vms"},
                                    {.name = "storage"},
@@ -266,17 +266,23 @@ void Cluster::add_routes(Router& router) {
   changes_by_query.push_back(pool_id);
   router.add(
       {.method = "GET", .path = "/version", .params = {}, .handler = bind(&Cluster::version)});
+  router.add({.method = "GET",
+              .path = "/nodes/{node}/version",
+              .params = {},
+              .handler = bind(&Cluster::version)});
   router.add({.method = "GET", .path = "/nodes", .params = {}, .handler = bind(&Cluster::nodes)});
   router.add({.method = "GET",
               .path = "/nodes/{node}/status",
               .params = {},
               .handler = bind(&Cluster::node_status)});
-  router.add(
-      {.method = "GET",
-       .path = "/cluster/nextid",
-       .params =
-           {{.name = "vmid", .type = ParamType::integer, .minimum = 100, .maximum = 999'999'999}},
-       .handler = bind(&Cluster::next_id)});
+  router.add({.method = "GET",
+              .path = "/cluster/nextid",
+              .params = {{.name = "vmid",
+                          .type = ParamType::integer,
+                          .minimum = 100,
+                          .maximum = 999'999'999,
+                          .format = "pve-vmid"}},
+              .handler = bind(&Cluster::next_id)});
   router.add({.method = "GET",
               .path = "/cluster/resources",
               .params = {{.name = "type", .one_of = {"vm", "storage", "node", "sdn"}}},
@@ -284,12 +290,13 @@ void Cluster::add_routes(Router& router) {
   router.add({.method = "GET",
               .path = "/cluster/status",
               .params = {},
-              .handler = bind(&Cluster::cluster_status)});
-  router.add(
-      {.method = "GET",
-       .path = "/pools",
-       .params = {{.name = "poolid"}, {.name = "type", .one_of = {"qemu", "lxc", "storage"}}},
-       .handler = bind(&Cluster::pools)});
+              .handler = bind(&Cluster::cluster_status),
+              .is_protected = true});
+  router.add({.method = "GET",
+              .path = "/pools",
+              .params = {{.name = "poolid", .format = "pve-poolid"},
+                         {.name = "type", .one_of = {"qemu", "lxc", "storage"}, .needs = "poolid"}},
+              .handler = bind(&Cluster::pools)});
   router.add({.method = "GET",
               .path = "/pools/{poolid}",
               .params = {{.name = "type", .one_of = {"qemu", "lxc", "storage"}}},

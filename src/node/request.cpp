@@ -15,8 +15,6 @@ constexpr std::size_t largest_headers = 16 * 1024;
 
 std::string to_text(const json::value& value, std::string_view name) {
   switch (value.kind()) {
-    case boost::json::kind::null:
-      return "";
     case boost::json::kind::bool_:
       return value.get_bool() ? "1" : "0";
     case boost::json::kind::string:
@@ -69,6 +67,7 @@ void parse_json(std::string_view text, Values& out) {
   if (error) throw ApiError{500, fmt::format("malformed JSON string: {}\n", error.message())};
   if (!body.is_object()) throw ApiError{500, "Not a HASH reference\n"};
   for (const auto& [key, value] : body.get_object()) {
+    if (value.is_null()) continue;
     auto& list = out[std::string{key}];
     if (value.is_array()) {
       for (const auto& item : value.get_array()) list.push_back(to_text(item, key));

@@ -17,9 +17,9 @@ using Values = std::map<std::string, std::vector<std::string>>;
 /// a list. Throws ApiError 400 on a broken escape.
 void parse_form(std::string_view text, Values& out);
 
-/// Adds the members of a JSON object. Booleans become 1 and 0, null an empty text; an object as a
-/// value is refused (400, "got HASH"); broken JSON and another top level are a 500, as Perl dies of
-/// them there.
+/// Adds the members of a JSON object. Booleans become 1 and 0, a null is as if not given; an object
+/// as a value is refused (400, "got HASH"); broken JSON and another top level are a 500, as Perl
+/// dies of them there.
 void parse_json(std::string_view text, Values& out);
 
 /// Takes a multipart/form-data body piece by piece: fields in memory (small), the part named

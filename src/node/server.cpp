@@ -2,6 +2,7 @@
 
 #include "node/certificate.hpp"
 #include "node/request.hpp"
+#include "node/rights.hpp"
 #include "support/bytes.hpp"
 #include "support/log.hpp"
 
@@ -34,6 +35,7 @@ constexpr auto idle_limit = 5s;
 constexpr int most_requests = 100;
 constexpr std::size_t largest_body = 524288;
 constexpr std::uint32_t largest_header = 8 * 1024;
+constexpr int most_header_lines = 64;
 constexpr auto proxy_limit = 30s;
 /// Without a byte of a body that was announced.
 constexpr auto body_limit = 30s;
@@ -104,6 +106,13 @@ Answer answer_error(const ApiError& error) {
   }
   out.body = boost::json::serialize(body);
   out.content_type = "application/json;charset=UTF-8";
+  return out;
+}
+
+/// Closed without a word, as the real server does here and there.
+Answer lost_answer() {
+  Answer out;
+  out.dropped = true;
   return out;
 }
 
@@ -209,6 +218,9 @@ Server::Impl::Head Server::Impl::read_head(const Parser& parser) const {
   const std::string target{request.target()};
   const auto question = std::min(target.find('?'), target.size());
   const auto uri = target.substr(0, question);
+  if (std::distance(request.begin(), request.end()) > most_header_lines) {
+    throw Refusal{lost_answer()};
+  }
   Head head;
   if (question < target.size()) head.query = target.substr(question + 1);
   if (method != "GET" && method != "POST" && method != "PUT" && method != "DELETE") {
@@ -252,7 +264,8 @@ Server::Impl::Head Server::Impl::read_head(const Parser& parser) const {
 /// Who calls, and whether they may call at all. A path that isn't there is told only to those who
 /// are known, as the real server does.
 void Server::Impl::identify(const http::request<http::buffer_body>& request, Head& head) const {
-  if (head.route != nullptr && head.route->open) return;
+  const bool by_token = request[http::field::authorization].starts_with("PVEAPIToken=");
+  if (head.route != nullptr && head.route->open && (head.route->allow_token || !by_token)) return;
   const auto caller =
       access.identify(request[http::field::cookie], request[http::field::authorization]);
   head.call.user = caller.user;
@@ -315,9 +328,7 @@ awaitable<Values> Server::Impl::read_parameters(Connection& connection, Parser& 
   const std::string content_type{parser.get()[http::field::content_type]};
   if (head.route->takes_file) {
     if (!content_type.starts_with("multipart/form-data")) {
-      Answer lost;  // the real server closes without a word
-      lost.dropped = true;
-      throw Refusal{lost};
+      throw Refusal{lost_answer()};
     }
     head.call.file = co_await read_upload(connection, parser, given);
   } else {
@@ -407,8 +418,11 @@ awaitable<Answer> Server::Impl::act(Head& head, Values given) {
   std::optional<ApiError> failure;
   bool dropped = false;
   try {
+    const bool sees_nothing = !route.open && !access.has_rights(head.call.user) &&
+                              is_empty_without_rights(route, head.path_values, given);
     check_parameters(route, head.path_values, std::move(given), head.call);
-    auto data = co_await run_faulty(route, head.call, fault, dropped);
+    json::value data = json::array{};
+    if (!sees_nothing) data = co_await run_faulty(route, head.call, fault, dropped);
     json::object body{{"data", std::move(data)}};
     if (head.call.total) body["total"] = *head.call.total;
     if (head.extjs) body["success"] = 1;

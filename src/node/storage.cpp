@@ -353,10 +353,13 @@ void Storages::add_routes(Router& router) {
   };
   const Param content{.name = "content", .format = "pve-storage-content"};
   const std::string base = "/nodes/{node}/storage";
-  router.add({.method = "GET",
-              .path = "/storage",
-              .params = {{.name = "type"}},
-              .handler = bind(&Storages::configuration)});
+  router.add(
+      {.method = "GET",
+       .path = "/storage",
+       .params = {{.name = "type",
+                   .one_of = {"btrfs", "cephfs", "cifs", "dir", "esxi", "iscsi", "iscsidirect",
+                              "lvm", "lvmthin", "nfs", "pbs", "rbd", "zfs", "zfspool"}}},
+       .handler = bind(&Storages::configuration)});
   router.add({.method = "GET",
               .path = base,
               .params = {content,
