@@ -61,9 +61,11 @@ class Node:
         url = f"https://{v['PROXMOX_HOST']}:{v['PROXMOX_PORT']}{path}"
         headers = {
             "Authorization": f"PVEAPIToken={v['PROXMOX_TOKEN_ID']}={v['PROXMOX_TOKEN_SECRET']}",
-            "Content-Type": "application/json",
         }
-        body = None if data is None else json.dumps(data).encode()
+        body = None
+        if data is not None:
+            headers["Content-Type"] = "application/json"
+            body = json.dumps(data).encode()
         request = urllib.request.Request(url, data=body, headers=headers)
         with urllib.request.urlopen(request, context=ssl._create_unverified_context()) as answer:
             return json.load(answer)["data"]
