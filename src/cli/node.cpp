@@ -190,6 +190,7 @@ void spawn_in_background(const Options& options) {
   if (options.simulated) words.emplace_back("--simulated");
   if (options.control) words.emplace_back("--control");
   std::vector<char*> argv;
+  argv.reserve(words.size() + 1);
   for (auto& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
   const int child = ::fork();

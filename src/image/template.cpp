@@ -266,9 +266,8 @@ awaitable<pve::VmRef> Templates::make(const TemplateRequest& request, std::strin
     const auto upid = co_await pve::qemu::destroy(client, *half_made, until);
     co_await pve::wait_for_task(client, upid, until, fmt::format("destroy {}", half_made->vmid));
   };
-  co_await with_cleanup(
-      body(*this, upload, *source, request, content_tag, limit, made, ready),
-      clean_up(client_, node_, pve::storage::volume_of(upload), made, ready));
+  co_await with_cleanup(body(*this, upload, *source, request, content_tag, limit, made, ready),
+                        clean_up(client_, node_, pve::storage::volume_of(upload), made, ready));
   log::info("the template of {} is VM {}", request.built_in, made->vmid);
   co_return *made;
 }
