@@ -179,6 +179,7 @@ struct Server::Impl {
         options{std::move(options_)} {}
 
   awaitable<void> serve(ConnectionPtr connection);
+  awaitable<void> drain(Connection& connection, Parser& parser);
   awaitable<bool> serve_one(Connection& connection, int served);
   awaitable<Answer> respond(Connection& connection, Parser& parser, bool& read_all);
   Head read_head(const Parser& parser) const;
@@ -464,6 +465,20 @@ awaitable<Answer> Server::Impl::respond(Connection& connection, Parser& parser, 
   co_return co_await act(head, std::move(given));
 }
 
+/// Reads on for a while what was refused: closing on a client that is still sending would cost it
+/// the answer (a reset overtakes it).
+awaitable<void> Server::Impl::drain(Connection& connection, Parser& parser) {
+  auto read = [](Impl& self, Connection& from, Parser& into) -> awaitable<void> {
+    std::string space(64 * 1024, '\0');
+    while (!into.is_done()) co_await self.read_piece(from, into, space);
+  };
+  try {
+    co_await with_deadline(read(*this, connection, parser), Deadline::after(2s), "rest");
+  } catch (const Error& error) {
+    if (error.kind != Errc::timeout) throw;
+  }
+}
+
 /// True when the connection stays.
 awaitable<bool> Server::Impl::serve_one(Connection& connection, int served) {
   Parser parser;
@@ -500,6 +515,7 @@ awaitable<bool> Server::Impl::serve_one(Connection& connection, int served) {
                                asio::redirect_error(asio::use_awaitable, failure));
   };
   co_await with_deadline(write(connection, text, error), Deadline::after(body_limit), "answer");
+  if (!error && !parser.is_done()) co_await drain(connection, parser);
   co_return keep && !error;
 }
 

@@ -35,7 +35,6 @@ const std::map<std::string, std::string> skipped{
     {"02 51", "the request line was not recorded; tests/node sends HTTP/1.0"},
     {"02 52", "HTTP/2.0 is left to the HTTP library"},
     {"02 68", "a VM of an earlier scenario was there"},
-    {"04 17", "bridges come with another issue"},
     {"08 25", "the recording machine could not plug disks"},
     {"08 36", "the recording machine could not resize a running VM's disk"},
     {"08 40", "the recording machine could not resize a running VM's disk"},
