@@ -137,17 +137,16 @@ awaitable<ExecResult> Guest::exec(ExecRequest request) {
 awaitable<RunAnswer> Guest::run(RunRequest request,
                                 std::optional<std::chrono::milliseconds> timeout) {
   const std::string id = request.id;
-  const auto limit = timeout ? std::optional{*timeout} : std::nullopt;
   std::exception_ptr interrupted;
   bool expired = false;
   RunAnswer answer;
   try {
     answer = co_await follow(std::move(request), Deadline::never(),
-                             limit.value_or(std::chrono::milliseconds::max()));
+                             timeout.value_or(std::chrono::milliseconds::max()));
   } catch (const Error& error) {
     if (error.kind == Errc::cancelled) {
       interrupted = std::current_exception();
-    } else if (error.kind == Errc::timeout && limit) {
+    } else if (error.kind == Errc::timeout && timeout) {
       expired = true;
     } else {
       throw;
@@ -171,7 +170,7 @@ awaitable<RunAnswer> Guest::run(RunRequest request,
     if (answer.killed || answer.kind == RunKind::gone) {
       forget_.push_back(id);
       Error error{Errc::timeout, fmt::format("the command did not end within {:.1f} s",
-                                             std::chrono::duration<double>(*limit).count())};
+                                             std::chrono::duration<double>(*timeout).count())};
       error.partial_output = answer.out + answer.err;
       throw error;
     }
