@@ -106,10 +106,10 @@ void MultipartParser::step() {
     switch (in_) {
       case In::preamble: {
         const auto at = buffer_.find(delimiter_);
-        if (at == std::string::npos) {
-          if (buffer_.size() > largest_headers) throw ApiError{400, "no multipart boundary found"};
-          return;
+        if (std::min(at, buffer_.size()) > largest_headers) {
+          throw ApiError{400, "no multipart boundary found"};
         }
+        if (at == std::string::npos) return;
         buffer_.erase(0, at + delimiter_.size());
         in_ = In::headers;
         break;
@@ -135,11 +135,10 @@ bool MultipartParser::take_headers() {
     return false;
   }
   const auto end = buffer_.find("\r\n\r\n");
-  if (end == std::string::npos) {
-    if (buffer_.size() > largest_headers)
-      throw ApiError{400, "the headers of an upload part are too long"};
-    return false;
+  if (std::min(end, buffer_.size()) > largest_headers) {
+    throw ApiError{400, "the headers of an upload part are too long"};
   }
+  if (end == std::string::npos) return false;
   const std::string headers = buffer_.substr(0, end);
   buffer_.erase(0, end + 4);
   name_ = parameter_of(headers, "name");
