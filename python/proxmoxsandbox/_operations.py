@@ -12,6 +12,10 @@ import anyio.lowlevel
 from ._core import Core, CoreError, Operation
 
 logger = logging.getLogger("proxmoxsandbox")
+# Inspect's handlers choose what they show; without a level of its own this logger would take the
+# root's, and the INFO lines would never reach the evaluation's log, nor the others the trace. 13 is
+# Inspect's TRACE.
+logger.setLevel(13)
 
 CANCEL_LIMIT = 60.0
 """Seconds that a cancelled operation gets to undo what it began."""
@@ -37,16 +41,17 @@ def _close() -> None:
 
 
 async def finish(operation: Operation) -> Any:
-    """The operation's result. A cancelled wait stops the operation before it goes on.
+    """The operation's result. A wait that is cut short stops the operation before it goes on.
 
     Raises:
         CoreError: What the core reports.
     """
     try:
         await _wait(operation)
-    except anyio.get_cancelled_exc_class():
+    # Trio hands a Ctrl-C to whoever waits, as it is.
+    except (anyio.get_cancelled_exc_class(), KeyboardInterrupt):
         operation.cancel()
-        with anyio.CancelScope(shield=True), anyio.move_on_after(CANCEL_LIMIT, shield=True):
+        with anyio.move_on_after(CANCEL_LIMIT, shield=True):
             await _wait(operation)
         raise
     else:
@@ -62,4 +67,4 @@ async def _wait(operation: Operation) -> None:
     await anyio.wait_readable(operation.fileno())
 
 
-__all__ = ["CoreError", "core", "finish"]
+__all__ = ["CoreError", "core", "finish", "logger"]

@@ -5,8 +5,8 @@ What is decided here is only how Inspect's words map to the core's; everything e
 
 from __future__ import annotations
 
-import os
 import shlex
+import sys
 from typing import Any, Literal, overload
 
 import anyio
@@ -23,7 +23,7 @@ from typing_extensions import override
 
 from ._core import CoreError, Operation, Sandbox, Vm
 from ._errors import to_inspect
-from ._operations import core, finish
+from ._operations import core, finish, logger
 from .schema import (
     CONFIG_FILES,
     ProxmoxSandboxEnvironmentConfig,
@@ -81,12 +81,11 @@ class ProxmoxSandboxEnvironment(SandboxEnvironment):
             PermissionError: `cmd[0]` can't be executed.
             SandboxUnavailableError: The VM or its agent is gone.
         """
-        if any("\0" in word for word in cmd):
-            raise ValueError("embedded null byte")
+        _refuse_nul(*cmd, cwd, user, *(env or {}).values())
         if user is not None and self._vm.windows:
             raise SandboxUserUnsupportedError(f"a Windows guest can't run commands as {user}")
         operation = self._vm.exec(
-            [os.fsencode(word) for word in cmd],
+            [word.encode(errors="surrogateescape") for word in cmd],
             input.encode() if isinstance(input, str) else input,
             cwd,
             env or {},
@@ -104,6 +103,7 @@ class ProxmoxSandboxEnvironment(SandboxEnvironment):
 
     @override
     async def write_file(self, file: str, contents: str | bytes) -> None:
+        _refuse_nul(file)
         data = contents.encode() if isinstance(contents, str) else contents
         await _finish(self._vm.write_file(file, data), path=file)
 
@@ -115,6 +115,7 @@ class ProxmoxSandboxEnvironment(SandboxEnvironment):
 
     @override
     async def read_file(self, file: str, text: bool = True) -> str | bytes:
+        _refuse_nul(file)
         operation = self._vm.read_file(file, SandboxEnvironmentLimits.MAX_READ_FILE_SIZE)
         limit = SandboxEnvironmentLimits.MAX_READ_FILE_SIZE_STR
         data: bytes = await _finish(operation, path=file, limit=limit)
@@ -201,6 +202,9 @@ class ProxmoxSandboxEnvironment(SandboxEnvironment):
             raise
         except CoreError as ex:
             raise to_inspect(ex) from ex
+        for vm in sandbox.vms:
+            steps = ", ".join(f"{step} {span:.1f} s" for step, span in vm.timings().items() if span)
+            logger.info("sandbox %s is VM %d on %s: %s", vm.name, vm.vmid, vm.node, steps)
         return {vm.name: cls(vm, sandbox) for vm in sandbox.vms}
 
     @override
@@ -225,8 +229,8 @@ class ProxmoxSandboxEnvironment(SandboxEnvironment):
     ) -> None:
         lines: list[str] = await _finish(core().sweep(cleanup))
         if not cleanup and lines:
-            print("\nProxmox VMs that were kept:\n")
-            print("\n".join(lines) + "\n")
+            # Standard output may be read by a machine.
+            print("\nProxmox VMs that were kept:\n", *lines, "", sep="\n", file=sys.stderr)
 
     @override
     @classmethod
@@ -243,6 +247,12 @@ async def _finish(operation: Operation, path: str = "", limit: str = "") -> Any:
         return await finish(operation)
     except CoreError as ex:
         raise to_inspect(ex, path, limit) from ex
+
+
+def _refuse_nul(*texts: str | None) -> None:
+    """No name or argument in a guest has a NUL. Inspect shows this very text to the model."""
+    if any(text is not None and "\0" in text for text in texts):
+        raise ValueError("embedded null byte")
 
 
 async def _destroy_late(operation: Operation) -> None:

@@ -8,10 +8,10 @@ can be checked offline; the C++ core checks the whole again before anything is c
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import json
 import logging
 import re
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,9 +22,15 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
     ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
     model_validator,
 )
+from pydantic.networks import IPvAnyAddress, IPvAnyNetwork
 
 logger = logging.getLogger("proxmoxsandbox")
 
@@ -38,76 +44,70 @@ OsType = Literal[
 def _dns_name(name: str) -> str:
     if not re.fullmatch(r"(?!.*\.\.)[A-Za-z0-9]([A-Za-z0-9.-]{0,61}[A-Za-z0-9])?", name):
         raise ValueError(
-            "is no DNS name: 1..63 letters, digits, - and ., none of the last two at an end"
+            "a DNS name has 1..63 letters, digits, - and ., none of the last two at an end"
         )
     return name
 
 
 def _mac(mac: str) -> str:
     if not re.fullmatch(r"([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}", mac):
-        raise ValueError("is no MAC address: six pairs of hexadecimal digits with colons")
+        raise ValueError("a MAC address is six pairs of hexadecimal digits with colons")
     if int(mac[:2], 16) & 1:
-        raise ValueError("is a multicast address: the first byte of a card's own one is even")
+        raise ValueError("the first byte of a card's own address is even")
     return mac.upper()
-
-
-def _ip(text: str) -> str:
-    ipaddress.ip_address(text)
-    return text
-
-
-def _ipv4(text: str) -> str:
-    ipaddress.IPv4Address(text)
-    return text
-
-
-def _network(text: str) -> str:
-    ipaddress.ip_network(text)
-    return text
 
 
 DnsName = Annotated[str, AfterValidator(_dns_name)]
 MacAddress = Annotated[str, AfterValidator(_mac)]
-IpAddress = Annotated[str, AfterValidator(_ip)]
-Ipv4Address = Annotated[str, AfterValidator(_ipv4)]
-Network = Annotated[str, AfterValidator(_network)]
 
 
 class _Model(BaseModel):
     """Frozen, hashable, and strict about names."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     @model_validator(mode="before")
     @classmethod
-    def _name_the_nearest_field(cls, data: Any) -> Any:
+    def _know_all_fields(cls, data: Any, info: ValidationInfo) -> Any:
+        """Names the nearest field for one that is unknown. From a log, that one is dropped."""
         if not isinstance(data, dict):
             return data
-        for key in data:
-            if key not in cls.model_fields:
-                near = difflib.get_close_matches(str(key), cls.model_fields, n=1)
-                guess = f'; did you mean "{near[0]}"?' if near else ""
-                raise ValueError(f'"{key}" is not a field of {cls.__name__}{guess}')
+        unknown = [str(key) for key in data if key not in cls.model_fields]
+        if unknown and info.context is _FROM_A_LOG:
+            names = ", ".join(unknown)
+            logger.warning("%s of a logged %s is not known here: dropped", names, cls.__name__)
+            return {key: value for key, value in data.items() if key in cls.model_fields}
+        for key in unknown:
+            near = difflib.get_close_matches(key, cls.model_fields, n=1)
+            guess = f'; did you mean "{near[0]}"?' if near else ""
+            raise ValueError(f'"{key}" is not a field of {cls.__name__}{guess}')
         return data
+
+
+_FROM_A_LOG: dict[str, Any] = {"from": "a log"}
+"""Context of a validation that must go well for what another version wrote."""
 
 
 class HttpHeader(_Model):
     """A header that goes with every request to a server."""
 
+    model_config = ConfigDict(hide_input_in_errors=True)
+
     name: str
+    """For example `X-Forwarded-User`. Proxmox VE's own headers of login can't be replaced."""
     value: SecretStr
+    """Hidden in logs and errors."""
 
 
 class DhcpRange(_Model):
     """Addresses that DHCP gives out, both ends included."""
 
-    start: IpAddress
-    end: IpAddress
+    start: IPvAnyAddress
+    end: IPvAnyAddress
 
     @model_validator(mode="after")
     def _in_order(self) -> DhcpRange:
-        start, end = ipaddress.ip_address(self.start), ipaddress.ip_address(self.end)
-        if start.version != end.version or int(start) > int(end):
+        if self.start.version != self.end.version or int(self.start) > int(self.end):
             raise ValueError(f"the range {self.start} - {self.end} does not go upwards")
         return self
 
@@ -115,19 +115,22 @@ class DhcpRange(_Model):
 class SubnetConfig(_Model):
     """A subnet of a VNet."""
 
-    cidr: Network
-    gateway: IpAddress
+    cidr: IPvAnyNetwork
+    """For example 192.168.20.0/24."""
+    gateway: IPvAnyAddress
+    """Address of the server in this subnet; the guests' default route."""
     snat: bool
+    """Whether guests reach the server's outside by its address."""
     dhcp_ranges: tuple[DhcpRange, ...]
+    """What DHCP gives out; () for none."""
 
     @model_validator(mode="after")
     def _inside(self) -> SubnetConfig:
-        network = ipaddress.ip_network(self.cidr)
         addresses = [("gateway", self.gateway)]
         for item in self.dhcp_ranges:
             addresses += [("dhcp_ranges", item.start), ("dhcp_ranges", item.end)]
         for field, address in addresses:
-            if ipaddress.ip_address(address) not in network:
+            if address not in self.cidr:
                 raise ValueError(f"{field}: {address} is not in {self.cidr}")
         return self
 
@@ -138,12 +141,14 @@ class VnetConfig(_Model):
     alias: str | None = None
     """How VMs name it."""
     subnets: tuple[SubnetConfig, ...] = ()
+    """(): a wire without addresses of its own."""
 
 
 class SdnConfig(_Model):
     """The networks of a sample."""
 
     vnet_configs: Annotated[tuple[VnetConfig, ...], Field(min_length=1, max_length=10)]
+    """The first one is that of VMs that name none."""
     use_pve_ipam_dnsnmasq: bool = True
     """Addresses by Proxmox VE's own IPAM and DHCP. (The spelling is the existing provider's.)"""
 
@@ -161,8 +166,10 @@ class VmNicConfig(_Model):
     """A network card."""
 
     vnet_alias: str
+    """The network's alias, in `sdn_config` or on the server."""
     mac: MacAddress | None = None
-    ipv4: Ipv4Address | None = None
+    """None: the server chooses."""
+    ipv4: IPv4Address | None = None
     """A DHCP reservation; needs `mac`."""
 
     @model_validator(mode="after")
@@ -199,16 +206,19 @@ class VmConfig(_Model):
     """A VM of a sample."""
 
     vm_source_config: VmSourceConfig
+    """Where its disk comes from."""
     name: DnsName | None = None
     """Shown in the Proxmox UI; the sandbox's name in Inspect."""
     ram_mb: Annotated[int, Field(gt=0)] = 2048
     """Memory in MiB."""
     vcpus: Annotated[int, Field(gt=0)] = 2
+    """Processors."""
     nics: tuple[VmNicConfig, ...] | None = None
     """None: the first VNet (a template by tag keeps its own cards). (): no network."""
     is_sandbox: bool = True
     """Handed to Inspect; needs the guest agent."""
     uefi_boot: bool = False
+    """OVMF and an EFI disk instead of SeaBIOS."""
     disk_controller: Literal["scsi", "ide"] | None = None
     """None: scsi."""
     nic_controller: Literal["virtio", "e1000"] | None = None
@@ -216,6 +226,7 @@ class VmConfig(_Model):
     firewall: bool = False
     """Isolates the VM."""
     os_type: OsType = "l26"
+    """What the guest is, in Proxmox VE's words."""
     cpu: str | None = None
     """QEMU's CPU model. None: as the template has it."""
     await_before_next_vm: bool = False
@@ -231,21 +242,32 @@ class ProxmoxSandboxEnvironmentConfig(_Model):
     environment. A password never reaches a log.
     """
 
+    model_config = ConfigDict(hide_input_in_errors=True)
+
     instance_pool_id: str = "default"
     """The pool of servers that serves this sample."""
     host: str | None = None
+    """Name or address of the server."""
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """Port of its API."""
     user: str | None = None
+    """Who logs in, without the realm."""
     user_realm: str | None = None
+    """`pam`, `pve`, ..."""
     password: SecretStr | None = None
+    """Of the user; wins over a token of the environment."""
     node: str | None = None
+    """Name of the Proxmox VE node."""
     verify_tls: bool | None = None
+    """False: any certificate will do."""
     image_storage: str | None = None
+    """Storage of the VMs' disks."""
     sdn_config: SdnConfig | Literal["auto"] | None = "auto"
-    """`auto`: one VNet of its own; None: only existing VNets."""
+    """`auto`: one VNet of its own; None: only existing VNets. `none` in a file means None, too."""
     vms_config: Annotated[tuple[VmConfig, ...], Field(min_length=1)] = (
         VmConfig(vm_source_config=VmSourceConfig(built_in="ubuntu24.04")),
     )
+    """The sample's VMs; the first one with `is_sandbox` is Inspect's default sandbox."""
 
     @model_validator(mode="after")
     def _usable(self) -> ProxmoxSandboxEnvironmentConfig:
@@ -256,6 +278,21 @@ class ProxmoxSandboxEnvironmentConfig(_Model):
             if names.count(name) > 1:
                 raise ValueError(f'vms_config: two VMs have the name "{name}"')
         return self
+
+    @field_validator("sdn_config", mode="before")
+    @classmethod
+    def _read_none(cls, value: Any) -> Any:
+        return None if value == "none" else value
+
+    @model_serializer(mode="wrap")
+    def _write_none(
+        self, handler: SerializerFunctionWrapHandler, info: SerializationInfo
+    ) -> dict[str, Any]:
+        """Inspect's logs leave out what is None; `sdn_config` would then be read as `auto`."""
+        data: dict[str, Any] = handler(self)
+        if info.exclude_none and self.sdn_config is None:
+            data["sdn_config"] = "none"
+        return data
 
     def to_spec(self) -> str:
         """The JSON for the C++ core. Holds the password: not for a log."""
@@ -269,12 +306,19 @@ CONFIG_FILES = ("proxmox.yaml", "proxmox.json")
 
 
 def friendly(error: ValidationError) -> str:
-    """One line for each mistake: the field and what would be right."""
+    """One line for each mistake: the field, what would be right, and the value unless secret."""
     lines = []
-    for item in error.errors(include_url=False, include_input=False):
+    for item in error.errors(include_url=False):
         where = ".".join(str(part) for part in item["loc"])
-        lines.append(f"{where + ': ' if where else ''}{item['msg'].removeprefix('Value error, ')}")
+        text = item["msg"].removeprefix("Value error, ")
+        secret = bool(item["loc"]) and item["loc"][-1] in _SECRETS
+        if isinstance(item["input"], str | int | float) and not secret:
+            text += f", not {item['input']!r}"
+        lines.append(f"{where}: {text}" if where else text)
     return "\n".join(lines)
+
+
+_SECRETS = ("password", "value")
 
 
 def load_config(path: str | Path) -> ProxmoxSandboxEnvironmentConfig:
@@ -303,12 +347,7 @@ def load_config(path: str | Path) -> ProxmoxSandboxEnvironmentConfig:
 def read_logged_config(data: dict[str, Any]) -> ProxmoxSandboxEnvironmentConfig:
     """A configuration as a log holds it: fields that this version doesn't know are dropped, and so
     is the mask that stands for a password."""
-    known = {key: value for key, value in data.items() if key in _LOGGED}
-    for key in data.keys() - _LOGGED:
-        logger.info("a logged sandbox configuration has a field %s, which is not known here", key)
-    if isinstance(known.get("password"), str) and set(known["password"]) == {"*"}:
-        known["password"] = None
-    return ProxmoxSandboxEnvironmentConfig.model_validate(known)
-
-
-_LOGGED = frozenset(ProxmoxSandboxEnvironmentConfig.model_fields)
+    password = data.get("password")
+    if isinstance(password, str) and set(password) == {"*"}:
+        data = {**data, "password": None}
+    return ProxmoxSandboxEnvironmentConfig.model_validate(data, context=_FROM_A_LOG)
