@@ -134,17 +134,30 @@ node::NodeOptions to_node_options(const Options& options) {
   return out;
 }
 
+/// A line for each request that changes something, and for each task's end.
+void show_what_happens(node::Node& node) {
+  const auto seconds = [started = std::chrono::steady_clock::now()] {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  };
+  node.on_request([seconds](const std::string& method, const std::string& path,
+                            const std::string& user, int status) {
+    fmt::print(stderr, "{:9.3f} {:6} {} {} {}\n", seconds(), method, path, status, user);
+  });
+  node.on_task_end([seconds](const std::string& upid, const std::string& status) {
+    // UPID:node:pid:pstart:starttime:TYPE:ID:user:
+    std::vector<std::string> pieces;
+    std::istringstream words{upid};
+    for (std::string piece; std::getline(words, piece, ':');) pieces.push_back(piece);
+    fmt::print(stderr, "{:9.3f} task   {} {}: {}\n", seconds(), pieces.at(5), pieces.at(6), status);
+  });
+}
+
 /// Serves until SIGTERM or SIGINT; a second one ends it at once.
 int serve(const Options& options) {
   asio::io_context io{1};
   asio::thread_pool pool{2};
   node::Node node{io.get_executor(), pool, to_node_options(options)};
-  const auto started = std::chrono::steady_clock::now();
-  node.on_request(
-      [&](const std::string& method, const std::string& path, const std::string& user, int status) {
-        const std::chrono::duration<double> at = std::chrono::steady_clock::now() - started;
-        fmt::print(stderr, "{:9.3f} {:6} {} {} {}\n", at.count(), method, path, status, user);
-      });
+  show_what_happens(node);
   Running running;
   running.pid = ::getpid();
   running.started = start_time(running.pid);
@@ -207,7 +220,7 @@ void spawn_in_background(const Options& options) {
   ::dup2(nothing, 0);
   ::dup2(output, 1);
   ::dup2(output, 2);
-  for (int file = 3; file < 256; ++file) ::close(file);
+  ::close_range(3, ~0U, 0);
   ::execv("/proc/self/exe", argv.data());
   ::_exit(127);
 }

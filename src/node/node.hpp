@@ -58,7 +58,8 @@ class Node {
 
   /// Serves until stop().
   awaitable<void> run();
-  /// Ends tasks, then VMs in order, then connections.
+  /// Ends tasks, then VMs in order, then connections. Must have returned before the node goes, or
+  /// the executor must have stopped: calls that run refer to it.
   awaitable<void> stop();
 
  private:

@@ -5,7 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
-#include <fstream>
+#include <optional>
 #include <thread>
 
 namespace {
@@ -234,6 +234,23 @@ TEST_F(FaultDials, countRequestsByRoute) {
   EXPECT_EQ(json::number_at(routes, "GET /version"), 1);
   EXPECT_EQ(json::number_at(routes, "GET /nodes/{node}/qemu/{vmid}/agent/exec-status"), 1);
   EXPECT_EQ(json::number_at(routes, "GET /nodes/{node}/tasks/{upid}/status"), 1);
+}
+
+TEST(Stop, endsIdleClientsAndCallsThatRun) {
+  std::optional<NodeUnderTest> node{std::in_place};
+  RawClient idle{node->port()};
+  RawClient half{node->port()};
+  half.send("GET /api2/json/version HTTP/1.1\r\n");
+  RawClient slow{node->port()};
+  node->send("POST", "/_control/faults", {{"Content-Type", "application/x-www-form-urlencoded"}},
+             "action=delay&delay_ms=60000&pattern=/storage");
+  slow.send(render_request("GET", "/api2/json/nodes/proxmox/storage", node->token(), ""));
+  std::this_thread::sleep_for(20ms);
+  const auto started = std::chrono::steady_clock::now();
+  node.reset();
+  EXPECT_LT(std::chrono::steady_clock::now() - started, 5s);
+  EXPECT_EQ(idle.receive().status, 0);
+  EXPECT_EQ(slow.receive().status, 0);
 }
 
 TEST(Control, isNotServedUnlessAsked) {
