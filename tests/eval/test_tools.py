@@ -53,7 +53,7 @@ def test_tools_that_run_commands_and_those_that_are_injected(node: Node) -> None
         bash(timeout=60),
         python(timeout=60),
         text_editor(timeout=180),
-        bash_session(timeout=180),
+        bash_session(timeout=240),
     ]
     got = answers(
         run(
