@@ -8,6 +8,7 @@ import shlex
 import shutil
 import ssl
 import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ from proxmoxsandbox.schema import ProxmoxSandboxEnvironmentConfig, VmConfig, VmS
 
 COMMAND = (
     os.environ.get("PROXMOX_SANDBOX_COMMAND")
-    or shutil.which("proxmox-sandbox")
+    or shutil.which("proxmox-sandbox", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     or "proxmox-sandbox"
 )
 
