@@ -68,7 +68,7 @@ class Guest:
         command = [
             "qemu-system-x86_64",
             "-accel",
-            "tcg",
+            "tcg,thread=single",
             "-cpu",
             "max,la57=off",
             "-machine",
