@@ -5,6 +5,7 @@
 #include "support/bytes.hpp"
 #include "support/log.hpp"
 
+#include <boost/algorithm/string/case_conv.hpp>
 #include <boost/asio/bind_executor.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/system/system_error.hpp>
@@ -33,6 +34,12 @@ constexpr std::size_t most_in_memory = 8 * mebibyte;
 /// What one launch carries when a file goes in pieces: the program needs some of the 64 KiB.
 constexpr std::size_t piece_size = 60 * 1024;
 
+/// Where the pieces of a command that fits into no launch lie until it starts.
+std::string staging_directory(std::size_t size, std::string_view id) {
+  if (size > most_in_memory) return fmt::format("/var/tmp/.proxmox-sandbox-in-{}", id);
+  return fmt::format("{}/in-{}", linux_guest::record_directory, id);
+}
+
 RunRequest new_run(std::string program) {
   RunRequest request;
   request.id = random_hex(16);
@@ -43,9 +50,7 @@ RunRequest new_run(std::string program) {
 
 /// The error behind a shell's or utility's message about a file (dash, bash, busybox, coreutils).
 Error file_error(std::string_view message, const std::string& path) {
-  std::string lower{message};
-  std::transform(lower.begin(), lower.end(), lower.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  const auto lower = boost::algorithm::to_lower_copy(std::string{message});
   const auto says = [&](std::string_view text) { return lower.find(text) != std::string::npos; };
   const auto error = [&](Errc kind, std::string_view text) {
     return Error{kind, fmt::format("{}: {}", text, path)};
@@ -103,10 +108,8 @@ awaitable<ExecResult> Guest::exec(ExecRequest request) {
     run_request.rest = std::move(*request.input);
   }
   if (!linux_guest::fits_inline(run_request)) {
-    const auto size = run_request.program.size() + run_request.rest.size();
-    const auto directory = fmt::format(
-        "{}in-{}", size > most_in_memory ? "/var/tmp/.proxmox-sandbox-" : "/run/.proxmox-sandbox/",
-        run_request.id);
+    const auto directory =
+        staging_directory(run_request.program.size() + run_request.rest.size(), run_request.id);
     co_await stage(directory + "/s", std::move(run_request.program));
     if (request.input) co_await stage(directory + "/p.0000", std::move(run_request.rest));
     run_request.program.clear();
@@ -374,11 +377,7 @@ awaitable<void> Guest::put(std::string path, std::string bytes, std::string user
     }
   }
   if (!written && !linux_guest::fits_inline(request)) {
-    const auto directory =
-        fmt::format("{}in-{}",
-                    request.rest.size() > most_in_memory ? "/var/tmp/.proxmox-sandbox-"
-                                                         : "/run/.proxmox-sandbox/",
-                    request.id);
+    const auto directory = staging_directory(request.rest.size(), request.id);
     for (std::size_t i = 0; i * piece_size < request.rest.size(); ++i) {
       co_await stage(fmt::format("{}/p.{:04}", directory, i),
                      request.rest.substr(i * piece_size, piece_size));

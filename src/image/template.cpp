@@ -7,6 +7,7 @@
 #include "support/bytes.hpp"
 #include "support/log.hpp"
 
+#include <boost/algorithm/string/case_conv.hpp>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -16,6 +17,8 @@ namespace px::image {
 
 namespace {
 
+using boost::algorithm::to_lower_copy;
+
 using namespace std::chrono_literals;
 
 /// Changes when a template made by an older version must not be used any more.
@@ -23,15 +26,9 @@ constexpr std::string_view recipe_version = "1";
 
 constexpr int most_scsi = 30;  // scsi0..scsi30 (qemu-server, Drive.pm)
 
-std::string lower_case(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return text;
-}
-
 bool has_tag(const pve::qemu::VmSummary& vm, const std::string& tag) {
   return std::any_of(vm.tags.begin(), vm.tags.end(),
-                     [&](const auto& t) { return lower_case(t) == tag; });
+                     [&](const auto& t) { return to_lower_copy(t) == tag; });
 }
 
 std::string file_sha256(const std::string& path) {
@@ -122,7 +119,7 @@ awaitable<Template> Templates::get(TemplateRequest request) {
 }
 
 awaitable<Template> Templates::find_existing(const TemplateRequest& request) {
-  const std::string tag = lower_case(request.existing_tag);
+  const std::string tag = to_lower_copy(request.existing_tag);
   std::vector<pve::Vmid> found;
   std::vector<std::string> others;
   for (const auto& vm : co_await pve::qemu::list(client_, node_)) {

@@ -2,6 +2,7 @@
 
 #include "support/bytes.hpp"
 
+#include <boost/algorithm/string/case_conv.hpp>
 #include <fmt/format.h>
 #include <openssl/evp.h>
 
@@ -16,6 +17,8 @@ namespace px::node {
 
 namespace {
 
+using boost::algorithm::to_lower_copy;
+
 namespace fs = std::filesystem;
 
 /// The folder of a content type (pve-storage Plugin.pm, vtype_subdirs).
@@ -24,12 +27,6 @@ std::string folder_of(std::string_view content) {
   if (content == "vztmpl") return "template/cache";
   if (content == "backup") return "dump";
   return std::string{content};
-}
-
-std::string lower_case(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return text;
 }
 
 /// As the server cleans names: directories dropped, blanks and what is no ASCII replaced.
@@ -55,7 +52,7 @@ void check_name(const std::string& content, const std::string& name) {
 }
 
 std::string format_of(const fs::path& path) {
-  const auto extension = lower_case(path.extension().string());
+  const auto extension = to_lower_copy(path.extension().string());
   return extension.empty() ? "raw" : extension.substr(1);
 }
 
@@ -342,7 +339,7 @@ awaitable<json::value> Storages::upload(Call& call) {
       tasks_.start("imgcopy", "", call.user,
                    [work, file = *call.file, target = storage.folder / folder_of(content) / name,
                     algorithm = call.text_or("checksum-algorithm", ""),
-                    wanted = lower_case(call.text_or("checksum", ""))](TaskLog& log) {
+                    wanted = to_lower_copy(call.text_or("checksum", ""))](TaskLog& log) {
                      return work(file, target, algorithm, wanted, log);
                    }));
 }

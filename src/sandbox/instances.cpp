@@ -3,6 +3,7 @@
 #include "support/error.hpp"
 #include "support/json.hpp"
 
+#include <boost/algorithm/string/case_conv.hpp>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -97,9 +98,7 @@ pve::Instance to_instance(RawInstance&& raw) {
 }
 
 bool parse_flag(const std::string& name, const std::string& text) {
-  std::string lower = text;
-  std::transform(lower.begin(), lower.end(), lower.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  const auto lower = boost::algorithm::to_lower_copy(text);
   for (const auto* yes : {"1", "true", "yes", "on"}) {
     if (lower == yes) return true;
   }
@@ -193,10 +192,8 @@ pve::Instance read_variables(const Environment& environment) {
   return out;
 }
 
-std::string variable_of(std::string field) {
-  std::transform(field.begin(), field.end(), field.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
-  return "PROXMOX_" + field;
+std::string variable_of(const std::string& field) {
+  return "PROXMOX_" + boost::algorithm::to_upper_copy(field);
 }
 
 void apply(const InstanceOverrides& overrides, pve::Instance& instance) {

@@ -120,24 +120,18 @@ awaitable<json::value> LifecycleRoutes::create(Call& call) {
       "qmcreate", vm, call.user, true,
       [self = shared_from_this(), options = std::move(options), start = call.flag("start")](
           VmPtr made, TaskLog& log) -> awaitable<void> {
-        co_await self->build(made, options, log);
+        co_await self->or_remove(made, self->build(made, options, log),
+                                 fmt::format("unable to create VM {} - ", made->id));
         if (start) co_await self->services_.power_on(made, log);
       });
 }
 
-awaitable<void> LifecycleRoutes::build(VmPtr vm, Options options, TaskLog& log) {
+awaitable<void> LifecycleRoutes::or_remove(VmPtr half_made, awaitable<void> work,
+                                           std::string refusal) {
   std::string failure;
   std::exception_ptr cancelled;
   try {
-    for (auto drive : drives_of(options)) {
-      co_await volumes_.make(vm->id, drive, log);
-      if (drive.is_cdrom() && !drive.is_empty() && !drive.properties.has("size")) {
-        drive.properties.set("size", services_.vms.file_size(drive.volume));
-      }
-      options[drive.name] = drive.print();
-    }
-    vm->config.current = std::move(options);
-    services_.vms.save(*vm);
+    co_await std::move(work);
     co_return;
   } catch (const Error& error) {
     failure = error.said;
@@ -146,10 +140,22 @@ awaitable<void> LifecycleRoutes::build(VmPtr vm, Options options, TaskLog& log) 
   } catch (...) {
     cancelled = std::current_exception();
   }
-  services_.cluster.leave(vm->id);
-  services_.vms.remove(*vm);
+  services_.cluster.leave(half_made->id);
+  services_.vms.remove(*half_made);
   if (cancelled) std::rethrow_exception(cancelled);
-  throw ApiError{500, fmt::format("unable to create VM {} - {}", vm->id, failure)};
+  throw ApiError{500, refusal + failure};
+}
+
+awaitable<void> LifecycleRoutes::build(VmPtr vm, Options options, TaskLog& log) {
+  for (auto drive : drives_of(options)) {
+    co_await volumes_.make(vm->id, drive, log);
+    if (drive.is_cdrom() && !drive.is_empty() && !drive.properties.has("size")) {
+      drive.properties.set("size", services_.vms.file_size(drive.volume));
+    }
+    options[drive.name] = drive.print();
+  }
+  vm->config.current = std::move(options);
+  services_.vms.save(*vm);
 }
 
 void LifecycleRoutes::check_linkable(const Vm& source) const {
@@ -227,47 +233,33 @@ awaitable<json::value> LifecycleRoutes::clone(Call& call) {
   co_return services_.tasks.start(
       "qmclone", std::to_string(source_id), call.user,
       [self = shared_from_this(), source, target, request](TaskLog& log) {
-        return self->copy_disks(source, target, request, log);
+        return self->or_remove(target, self->copy_disks(source, target, request, log),
+                               "clone failed: ");
       });
 }
 
 awaitable<void> LifecycleRoutes::copy_disks(VmPtr source, VmPtr target, CloneRequest request,
                                             TaskLog& log) {
-  std::string failure;
-  std::exception_ptr cancelled;
-  try {
-    const auto own_lock = co_await services_.vms.lock(target, clone_source_limit);
-    Semaphore::Permit source_lock;
-    // Clones of one template go side by side: nobody changes its disks.
-    if (!source->is_template()) {
-      source_lock = co_await services_.vms.lock(source, clone_source_limit);
-    }
-    log.line(fmt::format("creating a clone of VM {} with ID {}", source->id, target->id));
-    Options options = clone_options(*source, request);
-    for (auto drive : drives_of(options)) {
-      if (drive.is_cdrom()) continue;
-      if (request.full) {
-        const bool efi = drive.bus() == "efidisk";
-        co_await volumes_.copy(target->id, drive, request.storage, efi ? "" : request.format, log);
-      } else {
-        co_await volumes_.link(target->id, drive, log);
-      }
-      options[drive.name] = drive.print();
-    }
-    target->config.current = std::move(options);
-    services_.vms.save(*target);
-    co_return;
-  } catch (const Error& error) {
-    failure = error.said;
-  } catch (const ApiError& error) {
-    failure = error.message;
-  } catch (...) {
-    cancelled = std::current_exception();
+  const auto own_lock = co_await services_.vms.lock(target, clone_source_limit);
+  Semaphore::Permit source_lock;
+  // Clones of one template go side by side: nobody changes its disks.
+  if (!source->is_template()) {
+    source_lock = co_await services_.vms.lock(source, clone_source_limit);
   }
-  services_.cluster.leave(target->id);
-  services_.vms.remove(*target);
-  if (cancelled) std::rethrow_exception(cancelled);
-  throw ApiError{500, "clone failed: " + failure};
+  log.line(fmt::format("creating a clone of VM {} with ID {}", source->id, target->id));
+  Options options = clone_options(*source, request);
+  for (auto drive : drives_of(options)) {
+    if (drive.is_cdrom()) continue;
+    if (request.full) {
+      const bool efi = drive.bus() == "efidisk";
+      co_await volumes_.copy(target->id, drive, request.storage, efi ? "" : request.format, log);
+    } else {
+      co_await volumes_.link(target->id, drive, log);
+    }
+    options[drive.name] = drive.print();
+  }
+  target->config.current = std::move(options);
+  services_.vms.save(*target);
 }
 
 awaitable<json::value> LifecycleRoutes::make_template(Call& call) {

@@ -23,6 +23,9 @@ class LifecycleRoutes : public std::enable_shared_from_this<LifecycleRoutes> {
   awaitable<json::value> make_template(Call& call);
   awaitable<json::value> destroy(Call& call);
 
+  /// Runs `work`; when it fails or is stopped, removes what there is of the VM. A failure is told
+  /// as `refusal` and its own text.
+  awaitable<void> or_remove(VmPtr half_made, awaitable<void> work, std::string refusal);
   awaitable<void> build(VmPtr vm, Options options, TaskLog& log);
   awaitable<void> copy_disks(VmPtr source, VmPtr target, CloneRequest request, TaskLog& log);
   void check_linkable(const Vm& source) const;
