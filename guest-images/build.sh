@@ -46,11 +46,15 @@ work=$(mktemp -d "$out/.$name.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 root=$work/root
 
-say "installing Debian $release ($mirror)"
+say "installing Debian $release, with the kernel of $kernel_release ($mirror)"
+sources=()
+for suite in "$release" "$kernel_release"; do sources+=("deb $mirror $suite main"); done
+packages+=("$kernel_package/$kernel_release")
 mmdebstrap --quiet --variant=minbase --include="$(IFS=,; echo "${packages[*]}")" \
   --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
   --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/info/*' \
-  --aptopt='APT::Install-Recommends "false"' "$release" "$root" "$mirror" >&2
+  --aptopt='APT::Install-Recommends "false"' "$release" "$root" "${sources[@]}" >&2
+echo "deb $mirror $release main" >"$root/etc/apt/sources.list"
 
 say "configuring"
 cp -a "$recipe/files/." "$root/"
@@ -61,19 +65,21 @@ kernel=$(basename "$(ls -d "$root"/lib/modules/*)")
 
 say "making the initial RAM disk (kernel $kernel)"
 initrd=$work/initrd
-mkdir -p "$initrd"/{bin,dev,proc,sys,root,modules}
-cp "$root/usr/bin/busybox" "$initrd/bin/busybox"
-cp "$recipe/initrd-init" "$initrd/init"
-# The modules that reach the root disk and the agent's port, in the order they load in.
-for module in "${boot_modules[@]}"; do
-  modprobe -d "$root" -S "$kernel" --show-depends "$module" 2>/dev/null || true
-done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' >"$work/modules"
-: >"$initrd/modules/order"
-while read -r file; do
-  plain=$(basename "$file" .xz)
-  case $file in *.xz) xz -dc "$file" >"$initrd/modules/$plain" ;; *) cp "$file" "$initrd/modules/$plain" ;; esac
-  echo "$plain" >>"$initrd/modules/order"
-done <"$work/modules"
+mkdir -p "$initrd"/{dev,proc,sys,root,modules}
+cc -O2 -Wall -Wextra -Werror -static -s -o "$initrd/init" "$recipe/init.c"
+# /modules/LIST names the modules that one list of the recipe needs, in the order they load in.
+add_modules() {
+  local list=$initrd/modules/$1 module
+  shift
+  for module in "$@"; do modprobe -d "$root" -S "$kernel" --show-depends "$module"; done |
+    awk '$1 == "insmod" { print $2 }' | while read -r file; do
+      [ ! -f "$initrd/modules/$(basename "$file")" ] || continue
+      cp "$file" "$initrd/modules/"
+      echo "/modules/$(basename "$file")" >>"$list"
+    done
+}
+add_modules first "${boot_modules[@]}"
+add_modules rest "${fallback_modules[@]}"
 # Uncompressed: unpacking costs more than loading under emulation.
 (cd "$initrd" && find . | cpio --quiet -o -H newc) >"$work/initrd.img"
 cp "$root/boot/vmlinuz-$kernel" "$work/vmlinuz"
