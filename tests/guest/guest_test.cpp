@@ -173,6 +173,22 @@ TEST_P(GuestUnder, leavesABackgroundChildAliveThatHoldsStdout) {
   EXPECT_TRUE(std::filesystem::exists(mark)) << "the child died, by SIGPIPE perhaps";
 }
 
+TEST_P(GuestUnder, keepsTheOutputThatItsReadersTakeLate) {
+  // The command stops the reader of its stderr, as a loaded guest may leave it without a CPU.
+  const auto result = exec({"sh", "-c",
+                            R"(
+for fd in /proc/[0-9]*/fd/0; do
+  case $(readlink $fd) in )" + channel->records().string() +
+                                R"(/*/p2)
+    reader=${fd#/proc/}; reader=${reader%/fd/0}; kill -STOP $reader
+    (sleep 1; kill -CONT $reader) >/dev/null 2>&1 & echo stopped;;
+  esac
+done
+echo late >&2)"});
+  EXPECT_EQ(result.out, "stopped\n");
+  EXPECT_EQ(result.err, "late\n");
+}
+
 TEST_P(GuestUnder, endsTheWholeTreeAtATimeoutAndKeepsThePartialOutput) {
   // Of this test alone: others run beside it.
   const std::string seconds = std::to_string(4'000'000 + ::getpid());

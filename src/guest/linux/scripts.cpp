@@ -8,8 +8,9 @@ namespace px::guest::linux_guest {
 //  - The streams of a command are pipes, not files: a program that opens /dev/stderr again (as
 //    `echo x >/dev/stderr` does) would truncate a file and lose what was said before.
 //  - A pipe's end is when its last writer goes, and a background child may keep it open for ever.
-//    So after the command's own end the readers get 0.2 s more; then a `cat` that throws away
-//    takes their place, for a closed pipe would kill the child with SIGPIPE.
+//    So after the command's own end the readers get 0.2 s more, and at most 5 s until both sleep:
+//    in a loaded guest they may not have run yet. Then a `cat` that throws away takes their place,
+//    for a closed pipe would kill the child with SIGPIPE.
 //  - Nothing of the command is in an argument list: /proc/PID/cmdline is for everyone to read.
 //    The program comes on standard input and reaches the second shell as an open file.
 //  - The command's shell reads its text from fd 0, finds the command's standard input at 8, and
@@ -60,6 +61,7 @@ punch() {
    [ $l -gt 4194304 ] && { fallocate -p -o 0 -l $l ${f#* }; t=.25; }
   done
  done; }
+idle() { read -r t <"/proc/$1/stat" || return 0; t=${t##*) }; case $t in [SZ]*) ;; *) return 1;; esac; }
 [ -d "$X" ] || mkdir -p "$X"
 [ $# -eq 0 ] || (cd "$X" && rm -rf -- "$@") 3>&- 4>&- &
 if ! mkdir "$D"; then
@@ -101,7 +103,9 @@ esac
 echo $m >p; exec 8<&-
 wait $m; rc=$?
 trap : USR1; kill $w
-(sleep .2; kill -USR1 $$) 3>&- 4>&- & z=$!
+(sleep .2; n=0
+ until idle $a && idle $b || [ $n -ge 50 ]; do sleep .1; n=$((n+1)); done
+ kill -USR1 $$) 3>&- 4>&- & z=$!
 if wait $a && wait $b; then kill $z
 else
  kill -0 $a && { cat <p1 3>&- 4>&- & kill $a; }
