@@ -281,4 +281,10 @@ bool Client::remembers(const Upid& task) const {
   return std::ranges::find(state_->tasks, task) != state_->tasks.end();
 }
 
+std::optional<Upid> Client::last_task(const NodeName& node) const {
+  const auto found = std::find_if(state_->tasks.rbegin(), state_->tasks.rend(),
+                                  [&](const Upid& task) { return task.node() == node; });
+  return found == state_->tasks.rend() ? std::nullopt : std::optional{*found};
+}
+
 }  // namespace px::pve

@@ -99,6 +99,8 @@ class Client {
   /// another whose answer was lost.
   void remember(const Upid& task);
   bool remembers(const Upid& task) const;
+  /// The last of them on a node.
+  std::optional<Upid> last_task(const NodeName& node) const;
 
   /// Whether the server's file-read knows offset, count and decode (qemu-server 9.1.5); empty
   /// until a call has shown it. Set by pve::agent.

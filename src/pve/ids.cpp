@@ -117,6 +117,7 @@ Upid Upid::parse(std::string_view text) {
   }
   Upid upid{NodeName::parse(part[1])};
   upid.text_ = text;
+  std::from_chars(part[3].data(), part[3].data() + part[3].size(), upid.start_ticks_, 16);
   std::from_chars(part[4].data(), part[4].data() + part[4].size(), upid.start_time_, 16);
   upid.type_ = part[5];
   upid.id_ = part[6];

@@ -79,6 +79,11 @@ class Upid {
   const NodeName& node() const noexcept { return node_; }
   /// Seconds since 1970 by the server's clock.
   std::int64_t start_time() const noexcept { return start_time_; }
+  /// Surely before a task of the same node: by the ticks of its process, for a start has whole
+  /// seconds; and by both, for ticks begin anew when the node restarts.
+  bool started_before(const Upid& other) const noexcept {
+    return start_ticks_ < other.start_ticks_ && start_time_ <= other.start_time_;
+  }
   const std::string& type() const noexcept { return type_; }  ///< `qmclone`, `imgcopy`...
   const std::string& id() const noexcept { return id_; }      ///< mostly a VMID; may be empty
   const std::string& user() const noexcept { return user_; }  ///< `root@pam` or `root@pam!token`
@@ -89,6 +94,7 @@ class Upid {
   explicit Upid(NodeName node) : node_{std::move(node)} {}
   NodeName node_;
   std::string text_;
+  std::uint64_t start_ticks_ = 0;
   std::int64_t start_time_ = 0;
   std::string type_;
   std::string id_;

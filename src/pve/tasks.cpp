@@ -184,7 +184,8 @@ awaitable<std::optional<Upid>> find_task(Client& client, TaskPattern pattern) {
                          task.user().starts_with(pattern.user + "!");
     // Filters are repeated here: running tasks come unfiltered by time on some versions.
     if (!is_ours || task.type() != pattern.type || task.start_time() < pattern.since ||
-        (pattern.vmid && task.id() != pattern.vmid->text()) || client.remembers(task)) {
+        (pattern.vmid && task.id() != pattern.vmid->text()) || client.remembers(task) ||
+        (pattern.after && task.started_before(*pattern.after))) {
       continue;
     }
     if (!newest || task.start_time() > newest->start_time()) newest = std::move(task);
@@ -193,6 +194,8 @@ awaitable<std::optional<Upid>> find_task(Client& client, TaskPattern pattern) {
 }
 
 awaitable<Upid> post_task_once(Client& client, TaskCall call) {
+  // The VMID may have been someone else's a second ago, whose tasks then are in the list as well.
+  const auto last = client.last_task(call.node);
   for (int sends = 1;; ++sends) {
     const auto sent_at = static_cast<std::int64_t>(std::time(nullptr));
     CallOptions options{.deadline = call.deadline, .wait_for_lock = true, .doing = call.doing};
@@ -219,7 +222,8 @@ awaitable<Upid> post_task_once(Client& client, TaskCall call) {
     if (!client.clock_offset()) co_await server_version(client);
     const auto since = sent_at + client.clock_offset()->count() - clock_slack;
     const auto patience = lost->kind == Errc::proxy ? proxy_patience : std::chrono::milliseconds{0};
-    const TaskPattern pattern{call.node, call.type, call.vmid, since, full_user(client.instance())};
+    const TaskPattern pattern{call.node, call.type, call.vmid, since, full_user(client.instance()),
+                              last};
     if (const auto found = co_await look_for(client, pattern, patience)) {
       client.remember(*found);
       co_return *found;

@@ -76,6 +76,8 @@ struct TaskPattern {
   std::optional<Vmid> vmid;
   std::int64_t since = 0;  ///< seconds since 1970, the server's clock
   std::string user{};      ///< `root@pam`, also matching its tokens; empty = any
+  /// None that started before this one of the same node.
+  std::optional<Upid> after{};
 };
 /// The newest task, running or ended, that fits.
 awaitable<std::optional<Upid>> find_task(Client& client, TaskPattern pattern);

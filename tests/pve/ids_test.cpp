@@ -120,6 +120,18 @@ TEST(UpidText, isParsedStrictly) {
   });
 }
 
+TEST(UpidText, tellsWhatSurelyStartedBefore) {
+  const auto upid = [](const char* ticks, const char* seconds) {
+    return Upid::parse(
+        fmt::format("UPID:pve1:0000AB12:{}:{}:qmstart:142:root@pam:", ticks, seconds));
+  };
+  const auto task = upid("00345678", "68A1B2C3");
+  EXPECT_TRUE(upid("00345677", "68A1B2C3").started_before(task)) << "within the same second";
+  EXPECT_FALSE(task.started_before(task));
+  EXPECT_FALSE(upid("100345678", "68A1B2C3").started_before(task)) << "nine digits";
+  EXPECT_FALSE(upid("00000001", "68A1B2C4").started_before(task)) << "the node restarted";
+}
+
 TEST(UpidText, givesItsParts) {
   const auto upid = Upid::parse("UPID:pve1:0000AB12:00345678:68A1B2C3:qmclone:142:root@pam!x:");
   EXPECT_EQ(upid.node().text(), "pve1");

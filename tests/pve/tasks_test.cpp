@@ -254,6 +254,23 @@ TEST(PostTaskOnce, doesNotTakeAnEarlierTaskOfTheSameVmForALostOne) {
   });
 }
 
+TEST(PostTaskOnce, doesNotTakeATaskOfTheVmidsFormerOwnerForALostOne) {
+  TaskServer server;
+  server.started.push_back(fmt::format(
+      "UPID:pve1:0000AB12:00345677:{:08X}:qmstart:142:root@pam!test:", std::time(nullptr)));
+  int posts = 0;
+  server.before = [&](const Received& r, TaskServer&) -> std::optional<Reply> {
+    return r.method == "POST" && ++posts == 1 ? std::optional{no_reply()} : std::nullopt;
+  };
+  with_server(std::ref(server), [&](Bench& bench) -> awaitable<void> {
+    Client client{bench.executor, bench.pool, bench.instance()};
+    client.remember(Upid::parse(upid_text("qmclone", 1)));  // ours, by which the VM came to be
+    co_await post_task_once(client, start_call());
+    EXPECT_EQ(server.started.size(), 2u);
+    EXPECT_EQ(posts, 2);
+  });
+}
+
 TEST(PostTaskOnce, passesAnErrorAnswerOn) {
   TaskServer server;
   server.before = [](const Received& r, TaskServer&) -> std::optional<Reply> {
