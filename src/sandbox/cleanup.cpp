@@ -3,7 +3,6 @@
 #include "pve/qemu.hpp"
 #include "pve/storage.hpp"
 #include "sandbox/host.hpp"
-#include "sandbox/instances.hpp"
 #include "sandbox/marks.hpp"
 #include "sandbox/removal.hpp"
 
@@ -90,11 +89,12 @@ awaitable<std::vector<Leftover>> find_leftovers(pve::Client& client, pve::NodeNa
 }
 
 awaitable<std::vector<std::string>> cleanup_from_environment(asio::thread_pool& pool,
-                                                             std::string id) {
+                                                             std::string id,
+                                                             Environment environment) {
   const auto executor = co_await asio::this_coro::executor;
   const RunId none;
   Report report;
-  for (auto& instance : read_instances(process_environment())) {
+  for (auto& instance : read_instances(environment)) {
     const std::string server = instance.host;
     try {
       Host host{executor, pool, std::move(instance), none};

@@ -1,6 +1,7 @@
 #pragma once
 #include "pve/client.hpp"
 #include "pve/ids.hpp"
+#include "sandbox/instances.hpp"
 #include "support/async.hpp"
 
 #include <string>
@@ -23,7 +24,7 @@ awaitable<std::vector<Leftover>> find_leftovers(pve::Client& client, pve::NodeNa
 /// = 8 characters [0-9a-f]) or one VM (`id` = its VMID). Returns a line for each thing removed.
 /// Goes on past failures; then throws with what is left and why.
 /// Throws Error{bad_input} for an id that names nothing of ours.
-awaitable<std::vector<std::string>> cleanup_from_environment(asio::thread_pool& pool,
-                                                             std::string id);
+awaitable<std::vector<std::string>> cleanup_from_environment(
+    asio::thread_pool& pool, std::string id, Environment environment = process_environment());
 
 }  // namespace px::sandbox
