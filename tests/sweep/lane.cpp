@@ -1,0 +1,182 @@
+#include "sweep/lane.hpp"
+
+#include "run.hpp"
+#include "sandbox/run.hpp"
+#include "support/log.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <fstream>
+#include <iostream>
+#include <mutex>
+
+namespace px::testing {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr int lanes_at_once = 10;
+constexpr int most_rounds = 300;  // a sweep that never comes to its end is a mistake of ours
+
+/// The log of the core that works on this thread.
+thread_local std::vector<std::string> log_lines;
+
+void keep_log_lines() {
+  log::set_level(log::Level::debug);
+  log::set_sink([](log::Level level, std::string_view line) {
+    const bool must_act = level == log::Level::warn || level == log::Level::error;
+    log_lines.push_back((must_act ? "WARNING " : "") + std::string{line});
+  });
+}
+
+node::NodeOptions options_of(const std::filesystem::path& directory,
+                             const std::shared_ptr<HostGuest>& guest) {
+  auto options = NodeUnderTest::options_for("proxmox");
+  options.directory = directory;
+  options.simulation->boot_time = 0ms;
+  options.simulation->guest = guest;
+  options.refusal_delay = 10ms;
+  return options;
+}
+
+/// The image of the built-in: simulated disks take any bytes.
+void make_images(const std::filesystem::path& directory) {
+  std::filesystem::create_directories(directory);
+  std::ofstream{directory / "debian13-small.qcow2"} << "no real disk";
+  ::setenv("PROXMOX_SANDBOX_IMAGES", directory.c_str(), 1);
+}
+
+sandbox::Environment environment_of(const NodeUnderTest& node, const std::string& fingerprint,
+                                    bool by_password) {
+  std::map<std::string, std::string> values{{"PROXMOX_HOST", "127.0.0.1"},
+                                            {"PROXMOX_PORT", std::to_string(node.port())},
+                                            {"PROXMOX_FINGERPRINT", fingerprint}};
+  if (by_password) {
+    values["PROXMOX_PASSWORD"] = node.password();
+  } else {
+    const auto token = node.token().front().second;  // PVEAPIToken=ID=SECRET
+    values["PROXMOX_TOKEN_ID"] = "root@pam!test";
+    values["PROXMOX_TOKEN_SECRET"] = token.substr(token.rfind('=') + 1);
+  }
+  return [values](const std::string& name) -> std::optional<std::string> {
+    const auto found = values.find(name);
+    return found == values.end() ? std::nullopt : std::optional{found->second};
+  };
+}
+
+}  // namespace
+
+const std::string two_vms = R"({"sdn_config": null, "vms_config": [
+    {"vm_source_config": {"built_in": "debian13-small"}, "name": "first", "nics": []},
+    {"vm_source_config": {"built_in": "debian13-small"}, "name": "second", "nics": []}]})";
+
+Lane::Lane(bool by_password)
+    : guest_{std::make_shared<HostGuest>(directory_.path() / "node")},
+      node_{options_of(directory_.path() / "node", guest_)},
+      environment_{environment_of(node_, node_.node().fingerprint(), by_password)} {
+  auto prepare = [](asio::thread_pool& threads, sandbox::Environment values) -> awaitable<void> {
+    sandbox::Run run{co_await asio::this_coro::executor, threads, std::move(values)};
+    co_await run.prepare(two_vms);
+  };
+  px::testing::run(prepare(pool_, environment_));
+}
+
+const std::vector<std::string>& Lane::log() {
+  return log_lines;
+}
+
+void Lane::arm(int n, const std::string& fault) {
+  guest_->begin(directory_.path() / fmt::format("round-{}", n));
+  log_lines.clear();
+  control("reset", "");
+  control("faults", fmt::format("{}&nth={}", fault, n));
+}
+
+int Lane::disarm() {
+  const auto counted = node_.send("GET", "/_control/requests", {}).data();
+  control("reset", "");
+  return static_cast<int>(json::number_at(counted, "total"));
+}
+
+void Lane::control(const std::string& path, const std::string& form) const {
+  const auto reply = node_.send("POST", "/_control/" + path,
+                                {{"Content-Type", "application/x-www-form-urlencoded"}}, form);
+  if (reply.status != 200) throw Error{Errc::internal, path + " " + form + ": " + reply.body};
+}
+
+json::array Lane::list(const std::string& path) const {
+  return node_.call("GET", "/nodes/proxmox" + path).data().as_array();
+}
+
+std::vector<std::string> Lane::leftovers() const {
+  // Who deletes a medium does not wait for the task.
+  auto running = list("/tasks?source=active");
+  for (int look = 0; look < 100 && !running.empty(); ++look) {
+    std::this_thread::sleep_for(10ms);
+    running = list("/tasks?source=active");
+  }
+  std::vector<std::string> out;
+  for (const auto& task : running) out.push_back("task " + boost::json::serialize(task));
+  std::int64_t of_template = 0;
+  for (const auto& vm : list("/qemu")) {
+    const bool is_template = json::flag_or(vm, "template", false);
+    if (is_template) of_template = json::number_at(vm, "vmid");
+    if (!is_template || json::find(vm, "lock")) out.push_back("VM " + boost::json::serialize(vm));
+  }
+  for (const auto* storage : {"local", "local-lvm"}) {
+    for (const auto& volume : list(fmt::format("/storage/{}/content", storage))) {
+      if (json::number_or(volume, "vmid", 0) == of_template) continue;
+      out.push_back("volume " + json::text_at(volume, "volid"));
+    }
+  }
+  return out;
+}
+
+std::vector<Round> sweep(bool by_password, const std::function<Round(Lane&, int)>& round) {
+  const TemporaryDirectory images;
+  make_images(images.path());
+  keep_log_lines();
+  std::atomic<int> next{1};
+  std::atomic<bool> through{false};
+  std::mutex mutex;
+  std::vector<Round> rounds;
+  const auto run_lane = [&] {
+    Lane lane{by_password};
+    while (!through) {
+      const int n = next++;
+      auto done = round(lane, n);
+      done.n = n;
+      done.log = log_lines;
+      if (done.requests < n || n > most_rounds) through = true;
+      const std::lock_guard lock{mutex};
+      rounds.push_back(std::move(done));
+    }
+  };
+  std::vector<std::future<void>> lanes;
+  for (int i = 0; i < lanes_at_once; ++i) {
+    lanes.push_back(std::async(std::launch::async, run_lane));
+  }
+  for (auto& lane : lanes) lane.get();
+  log::set_sink({});
+  std::ranges::sort(rounds, {}, &Round::n);
+  return rounds;
+}
+
+void report(const std::vector<Round>& rounds) {
+  int through = 0;
+  for (const auto& round : rounds) {
+    if (round.end.empty()) {
+      ++through;
+    } else {
+      std::cout << "  n = " << round.n << ": " << round.end << "\n";
+    }
+    if (round.mistakes.empty()) continue;
+    ADD_FAILURE() << "n = " << round.n << " of " << round.requests << " requests:\n  "
+                  << fmt::format("{}", fmt::join(round.mistakes, "\n  ")) << "\nits log:\n  "
+                  << fmt::format("{}", fmt::join(round.log, "\n  "));
+  }
+  std::cout << "  " << rounds.size() << " rounds, " << through << " of them came through\n";
+}
+
+}  // namespace px::testing

@@ -1,0 +1,204 @@
+// The failure sweep of a whole sample: its n-th request goes wrong, for every n.
+#include "run.hpp"
+#include "sandbox/cleanup.hpp"
+#include "sandbox/run.hpp"
+#include "support/bytes.hpp"
+#include "support/error.hpp"
+#include "sweep/lane.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <optional>
+
+namespace px::testing {
+namespace {
+
+struct Kind {
+  std::string name;
+  std::string fault;          ///< a form for /_control/faults
+  std::optional<Errc> error;  ///< what a sample may end with; none: it comes through
+  bool by_password = false;   ///< with a login as the first request; else by token
+};
+
+void PrintTo(const Kind& kind, std::ostream* out) {
+  *out << kind.name;
+}
+
+/// What became of a sample: which steps came to their end, and the errors.
+struct Sample {
+  bool ran_first = false;
+  bool ran_second = false;
+  bool wrote_small = false;
+  bool wrote_large = false;
+  std::optional<Error> failure;
+  std::optional<Error> failure_of_end;
+  std::vector<std::string> mistakes;
+};
+
+const std::string small_file = "small\n";
+
+/// More than a launch carries, so that it travels as a medium; of bytes that shrink by nothing.
+const std::string& large_file() {
+  static const std::string bytes = random_bytes(100'000);
+  return bytes;
+}
+
+/// Appends `word` to /swept/ran and answers on both streams.
+awaitable<bool> exec(sandbox::Vm& vm, std::string word, Sample& sample) {
+  guest::ExecRequest request;
+  request.command.argv = {"sh", "-c", "cat >>/swept/ran; echo out; echo err >&2; exit 3"};
+  request.input = word + "\n";
+  const auto result = co_await vm.exec(std::move(request));
+  if (result.status != 3 || result.out != "out\n" || result.err != "err\n") {
+    sample.mistakes.push_back(
+        fmt::format("exec: status {}, \"{}\", \"{}\"", result.status, result.out, result.err));
+  }
+  co_return true;
+}
+
+awaitable<void> use(sandbox::Sandbox& sandbox, Sample& sample) {
+  auto& first = *sandbox.vms().at(0);
+  auto& second = *sandbox.vms().at(1);
+  sample.ran_first = co_await exec(first, "first", sample);
+  sample.ran_second = co_await exec(second, "second", sample);
+  co_await first.write_file("/swept/new/small", small_file);
+  sample.wrote_small = true;
+  co_await second.write_file("/swept/large", large_file());
+  sample.wrote_large = true;
+  co_await first.create_snapshot("swept", "");
+  const auto snapshots = co_await first.list_snapshots();
+  if (snapshots.find("\"name\":\"swept\"") == std::string::npos) {
+    sample.mistakes.push_back("after the snapshot there are " + snapshots);
+  }
+}
+
+/// As Inspect does it: the end comes whatever became of the rest.
+awaitable<void> live(sandbox::Run& run, Sample& sample) {
+  std::shared_ptr<sandbox::Sandbox> sandbox;
+  try {
+    sandbox = co_await run.bring_up(two_vms, "sweep", "1");
+    co_await use(*sandbox, sample);
+  } catch (const Error& error) {
+    sample.failure = error;
+  }
+  try {
+    if (sandbox) co_await sandbox->destroy();
+  } catch (const Error& error) {
+    sample.failure_of_end = error;
+  }
+}
+
+awaitable<void> run_sample(Lane& lane, Sample& sample, std::string& run_id) {
+  sandbox::Run run{co_await asio::this_coro::executor, lane.pool(), lane.environment()};
+  run_id = run.id().text;
+  co_await live(run, sample);
+}
+
+int count(std::string_view text, std::string_view word) {
+  int found = 0;
+  for (auto at = text.find(word); at != std::string_view::npos; at = text.find(word, at + 1)) {
+    ++found;
+  }
+  return found;
+}
+
+/// No command runs twice, and what was said to have happened did.
+void check_guests(const HostGuest& guest, Sample& sample) {
+  std::string ran;
+  for (const auto& [vm, text] : guest.contents("ran")) ran += text;
+  for (const auto& [word, done] :
+       {std::pair{"first\n", sample.ran_first}, {"second\n", sample.ran_second}}) {
+    const int times = count(ran, word);
+    if (times > 1 || (done && times == 0)) {
+      sample.mistakes.push_back(fmt::format("the command ran {} times: {}", times, word));
+    }
+  }
+  const auto check_file = [&](const std::string& name, const std::string& wanted) {
+    const auto files = guest.contents(name);
+    if (files.size() != 1 || files.begin()->second != wanted) {
+      sample.mistakes.push_back(fmt::format("{} is not as it was written", name));
+    }
+  };
+  if (sample.wrote_small) check_file("new/small", small_file);
+  if (sample.wrote_large) check_file("large", large_file());
+}
+
+/// One error, of the expected kind, that names the server.
+void check_errors(std::optional<Errc> wanted, Sample& sample) {
+  if (sample.failure && sample.failure_of_end) {
+    sample.mistakes.push_back("one fault made two errors");
+  }
+  for (const auto& error : {sample.failure, sample.failure_of_end}) {
+    if (!error) continue;
+    if (error->kind != wanted) sample.mistakes.push_back("another kind of error is wanted");
+    if (std::string{error->what()}.find("127.0.0.1") == std::string::npos) {
+      sample.mistakes.push_back("the error does not name the server");
+    }
+  }
+}
+
+/// Clean-up by marks finds nothing that nobody spoke of, and afterwards nothing is left.
+void check_end(Lane& lane, Sample& sample, const std::vector<std::string>& log) {
+  const bool was_said = sample.failure_of_end || std::ranges::any_of(log, [](const auto& line) {
+                          return line.starts_with("WARNING");
+                        });
+  try {
+    const auto removed =
+        run(sandbox::cleanup_from_environment(lane.pool(), "", lane.environment()));
+    for (const auto& thing : removed) {
+      if (!was_said) sample.mistakes.push_back("left without a word: " + thing);
+    }
+  } catch (const Error& error) {
+    sample.mistakes.push_back(fmt::format("clean-up failed: {}", error.what()));
+  }
+  for (const auto& thing : lane.leftovers()) sample.mistakes.push_back("left: " + thing);
+}
+
+Round one_round(Lane& lane, int n, const Kind& kind) {
+  Sample sample;
+  std::string run_id;
+  lane.arm(n, kind.fault);
+  run(run_sample(lane, sample, run_id));
+  Round round;
+  round.requests = lane.disarm();
+  check_guests(lane.guest(), sample);
+  // A ticket that was refused is renewed; a login that was refused has a wrong password.
+  const bool renews = kind.by_password && n > 1;
+  check_errors(renews ? std::nullopt : kind.error, sample);
+  check_end(lane, sample, lane.log());
+  for (const auto& error : {sample.failure, sample.failure_of_end}) {
+    if (error) round.end = fmt::format("{}: {}", name_of(error->kind), error->what());
+  }
+  round.mistakes = std::move(sample.mistakes);
+  return round;
+}
+
+class SampleSweep : public ::testing::TestWithParam<Kind> {};
+
+TEST_P(SampleSweep, endsWellOrWithOneClearErrorAndLeavesNothing) {
+  const auto rounds = sweep(GetParam().by_password,
+                            [](Lane& lane, int n) { return one_round(lane, n, GetParam()); });
+  report(rounds);
+  EXPECT_GT(rounds.size(), 40U) << "so many requests has a sample at least";
+}
+
+const std::string lock_text =
+    "can%27t+lock+file+%27%2Fvar%2Flock%2Fqemu-server%2Flock-100.conf%27+-+got+timeout";
+
+INSTANTIATE_TEST_SUITE_P(
+    Requests, SampleSweep,
+    ::testing::Values(
+        Kind{"refused", "action=answer&status=500&message=refused", Errc::server},
+        Kind{"locked", "action=answer&status=500&message=" + lock_text, Errc::busy},
+        Kind{"lostBefore", "action=drop_before", std::nullopt, true},
+        Kind{"lostAfter", "action=drop_after", std::nullopt, true},
+        Kind{"lostByTheProxy", "action=answer&status=596&message=timeout", std::nullopt},
+        Kind{"delayed", "action=delay&delay_ms=50", std::nullopt, true},
+        Kind{"unauthorisedByToken", "action=answer&status=401&message=No+ticket", Errc::auth},
+        Kind{"unauthorisedByTicket", "action=answer&status=401&message=No+ticket", Errc::auth,
+             true}),
+    [](const auto& info) { return info.param.name; });
+
+}  // namespace
+}  // namespace px::testing
