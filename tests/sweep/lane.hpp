@@ -28,7 +28,11 @@ class Lane {
   /// How many requests there were since; no fault is armed any more.
   int disarm();
 
-  /// What is on the node besides the template and its disk, a line for each thing.
+  /// Puts a medium on the node's storage, as a process that died in the middle leaves it.
+  void leave_medium(const std::string& name) const;
+
+  /// What is on the node besides the template, its disk and a stranger's VM, a line for each thing;
+  /// and a line when the stranger's VM is not.
   std::vector<std::string> leftovers() const;
 
  private:
@@ -54,8 +58,8 @@ struct Round {
 /// Rounds with n = 1, 2, ... up to the first that has fewer than n requests.
 std::vector<Round> sweep(bool by_password, const std::function<Round(Lane&, int)>& round);
 
-/// Lets gtest report the mistakes, each round's with its log, and says how many came through.
-void report(const std::vector<Round>& rounds);
+/// Lets gtest report the mistakes, each round's with its log. Returns how many requests failed.
+int report(const std::vector<Round>& rounds);
 
 /// Two VMs of the template.
 extern const std::string two_vms;
