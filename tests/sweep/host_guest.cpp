@@ -52,6 +52,8 @@ int run_to_end(const std::vector<std::string>& argv, const std::string& files) {
 void HostGuest::begin(fs::path directory) {
   const std::lock_guard lock{mutex_};
   directory_ = std::move(directory);
+  std::error_code in_use;  // by a child that a script left behind
+  fs::remove_all(directory_, in_use);
 }
 
 std::map<std::string, std::string> HostGuest::contents(const std::string& name) const {

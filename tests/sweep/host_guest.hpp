@@ -18,7 +18,7 @@ class HostGuest : public node::SimulatedGuest {
   /// `node`: the node's state directory.
   explicit HostGuest(std::filesystem::path node) : node_{std::move(node)} {}
 
-  /// From now on VMs are new ones, with their directories below `directory`.
+  /// From now on VMs are new ones, with their directories below `directory`, which is emptied.
   void begin(std::filesystem::path directory);
 
   /// Contents of a file below /swept, by the directory of each VM that has it.
