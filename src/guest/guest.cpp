@@ -185,7 +185,7 @@ awaitable<RunAnswer> Guest::follow(RunRequest request, Deadline limit,
                                    std::chrono::milliseconds timeout) {
   const bool limited = timeout != std::chrono::milliseconds::max();
   const std::vector<std::string> forget = std::exchange(forget_, {});
-  RunMachine machine{request.first_pause};
+  RunMachine machine{request.first_pause.value_or(quick_pause_.value())};
   LaunchId launch{};
   auto step = machine.first();
   while (step.action == RunMachine::Action::launch || step.action == RunMachine::Action::poll) {
@@ -221,6 +221,7 @@ awaitable<RunAnswer> Guest::follow(RunRequest request, Deadline limit,
     }
   }
   if (step.action == RunMachine::Action::fail) throw machine.error();
+  if (!request.first_pause) quick_pause_.learn(machine.polls());
   boot_id_ = machine.answer().boot_id;
   co_return machine.answer();
 }

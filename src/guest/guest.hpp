@@ -74,6 +74,7 @@ class Guest {
   std::string user_;
   std::string boot_id_;
   std::vector<std::string> forget_;
+  linux_guest::QuickPause quick_pause_;
   int running_ = 0;
   bool medium_works_ = true;
   double medium_bytes_per_second_ = 25e6;  // measured on the way; guest-facts section 1

@@ -93,6 +93,11 @@ RunAnswer parse_answer(const LaunchEnd& end) {
   return answer;
 }
 
+void QuickPause::learn(int polls) {
+  if (polls == 1) value_ = std::max(value_ * 15 / 16, 20ms);
+  if (polls == 2) value_ = std::min(value_ * 5 / 4, 250ms);
+}
+
 RunMachine::Step RunMachine::launched() {
   ++launches_;
   running_ = true;
@@ -108,7 +113,12 @@ RunMachine::Step RunMachine::failed(const Error& error, Clock::time_point now) {
     trouble_since_ = now;
     trouble_pause_ = 100ms;
   }
-  if (now - *trouble_since_ > patience) return give_up(error);
+  if (now - *trouble_since_ > patience) {
+    Error last = error;
+    // A timeout would be taken for the command's own.
+    if (last.kind == Errc::timeout) last.kind = Errc::unavailable;
+    return give_up(std::move(last));
+  }
   const auto pause = trouble_pause_;
   trouble_pause_ = std::min<Clock::duration>(trouble_pause_ * 2, 2s);
   if (result_lost) running_ = false;
@@ -117,6 +127,7 @@ RunMachine::Step RunMachine::failed(const Error& error, Clock::time_point now) {
 
 RunMachine::Step RunMachine::polled(const std::optional<LaunchEnd>& end) {
   trouble_since_.reset();
+  ++polls_;
   if (!end) {
     const auto pause = pause_;
     // Short at first, growing to a second: an hour's command is noticed within one.

@@ -31,8 +31,9 @@ struct AgentLimits {
   /// Until the real server notices that its worker died of a text it could not print.
   std::chrono::milliseconds broken_pipe{5000};
   /// How long exec-status waits for the end of a running command before it says `exited: 0`. The
-  /// real call takes 60-160 ms anyhow (pve-facts section 14): the wait saves a client its polls.
-  std::chrono::milliseconds patience{200};
+  /// real call takes 60-160 ms anyhow (pve-facts section 14): the wait saves a client its polls,
+  /// and under emulation even `true` takes 0.25 s.
+  std::chrono::milliseconds patience{500};
 };
 
 /// What a VM does right now.
