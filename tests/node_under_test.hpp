@@ -16,6 +16,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <future>
+#include <map>
 #include <string>
 #include <thread>
 #include <utility>
@@ -160,6 +161,20 @@ class NodeUnderTest {
   std::string password() const { return node_->password().reveal(); }
   Headers token() const {
     return {{"Authorization", fmt::format("PVEAPIToken=root@pam!test={}", token_)}};
+  }
+
+  /// The environment of a process that uses this node.
+  std::map<std::string, std::string> variables(bool by_password = false) const {
+    std::map<std::string, std::string> out{{"PROXMOX_HOST", "127.0.0.1"},
+                                           {"PROXMOX_PORT", std::to_string(port())},
+                                           {"PROXMOX_FINGERPRINT", node_->fingerprint()}};
+    if (by_password) {
+      out["PROXMOX_PASSWORD"] = password();
+    } else {
+      out["PROXMOX_TOKEN_ID"] = "root@pam!test";
+      out["PROXMOX_TOKEN_SECRET"] = token_;
+    }
+    return out;
   }
 
   /// One request on a connection of its own, with exactly these headers.

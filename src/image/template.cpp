@@ -2,6 +2,7 @@
 
 #include "image/built_in.hpp"
 #include "pve/cluster.hpp"
+#include "pve/nodes.hpp"
 #include "pve/storage.hpp"
 #include "pve/tasks.hpp"
 #include "support/bytes.hpp"
@@ -57,7 +58,7 @@ std::string cache_key(const TemplateRequest& request) {
 /// What a VM made from `import` looks like: every clone inherits it.
 pve::Params template_config(const TemplateRequest& request, const std::string& storage,
                             const pve::VolumeId& import, const std::string& tags,
-                            const std::string& note) {
+                            const std::string& note, bool kvm) {
   const std::string disk = request.disk_controller == "ide" ? "ide0" : "scsi0";
   pve::Params config;
   config.add("name", "inspect-" + request.built_in)
@@ -66,6 +67,7 @@ pve::Params template_config(const TemplateRequest& request, const std::string& s
       .add("memory", 512)
       .add("cores", 2)
       .add("ostype", "l26")
+      .add("cpu", kvm ? "host" : "max")
       .add("agent", "1")
       .add("serial0", "socket")
       .add("scsihw", "virtio-scsi-pci")
@@ -73,6 +75,8 @@ pve::Params template_config(const TemplateRequest& request, const std::string& s
       .add("scsi1", "none,media=cdrom")
       .add("rng0", "source=/dev/urandom")
       .add("boot", "order=" + disk);
+  // A node without it refuses to start a VM that does not turn it off (qemu-server, QemuServer.pm).
+  if (!kvm) config.add("kvm", false);
   if (request.uefi) {
     config.add("bios", "ovmf").add("efidisk0", storage + ":1,efitype=4m,pre-enrolled-keys=0");
   }
@@ -225,6 +229,16 @@ awaitable<pve::VmRef> Templates::create(pve::Params config) {
   }
 }
 
+/// Whether VMs run with hardware virtualisation here; true where we may not know.
+awaitable<bool> Templates::has_kvm() {
+  try {
+    co_return (co_await pve::nodes::status(client_, node_)).kvm;
+  } catch (const Error& error) {
+    if (error.kind != Errc::forbidden) throw;
+  }
+  co_return true;
+}
+
 awaitable<pve::VmRef> Templates::make(const TemplateRequest& request, std::string file,
                                       std::string content_tag) {
   const auto limit = Deadline::after(30min);
@@ -247,7 +261,7 @@ awaitable<pve::VmRef> Templates::make(const TemplateRequest& request, std::strin
     co_await pve::wait_for_task(self.client_, copied, until, "upload " + what.file_name);
     const auto tags = fmt::format("inspect;builtin-{};{}", wanted.built_in, tag);
     out = co_await self.create(template_config(wanted, self.storage_, pve::storage::volume_of(what),
-                                               tags, self.birth_note_));
+                                               tags, self.birth_note_, co_await self.has_kvm()));
     const auto converted = co_await pve::qemu::make_template(self.client_, *out, until);
     co_await pve::wait_for_task(self.client_, converted, until,
                                 fmt::format("make {} a template", out->vmid));

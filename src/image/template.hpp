@@ -50,6 +50,7 @@ class Templates {
                              std::string content_tag);
   awaitable<pve::VmRef> create(pve::Params config);
   awaitable<pve::StorageId> import_storage();
+  awaitable<bool> has_kvm();
 
   pve::Client& client_;
   pve::NodeName node_;

@@ -29,15 +29,6 @@ std::int64_t memory_info(std::string_view key) {
   return 0;
 }
 
-bool cpu_has_virtualisation() {
-  std::ifstream file{"/proc/cpuinfo"};
-  for (std::string line; std::getline(file, line);) {
-    if (!line.starts_with("flags")) continue;
-    return line.find(" vmx") != std::string::npos || line.find(" svm") != std::string::npos;
-  }
-  return false;
-}
-
 std::int64_t host_uptime() {
   struct sysinfo info{};
   return ::sysinfo(&info) == 0 ? info.uptime : 0;
@@ -45,7 +36,7 @@ std::int64_t host_uptime() {
 
 }  // namespace
 
-Cluster::Cluster(State& state, Vms& vms) : state_{state}, vms_{vms} {
+Cluster::Cluster(State& state, Vms& vms, bool kvm) : state_{state}, vms_{vms}, kvm_{kvm} {
   load_pools();
 }
 
@@ -124,7 +115,7 @@ awaitable<json::value> Cluster::node_status(Call&) {
       {"cpuinfo", json::object{{"cpus", std::thread::hardware_concurrency()},
                                {"cores", std::thread::hardware_concurrency()},
                                {"sockets", 1},
-                               {"hvm", cpu_has_virtualisation() ? "1" : "0"}}}};
+                               {"hvm", kvm_ ? "1" : "0"}}}};
 }
 
 awaitable<json::value> Cluster::next_id(Call& call) {

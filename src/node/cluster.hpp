@@ -12,7 +12,8 @@ namespace px::node {
 /// What is asked of the node and its cluster of one: /version, /nodes, /cluster, /pools.
 class Cluster {
  public:
-  Cluster(State& state, Vms& vms);
+  /// `kvm`: whether VMs here run with hardware virtualisation.
+  Cluster(State& state, Vms& vms, bool kvm);
   void add_routes(Router& router);
 
   /// Puts a new VM into a pool. Throws ApiError 403 for an unknown one, as PVE does in clone.
@@ -44,6 +45,7 @@ class Cluster {
 
   State& state_;
   Vms& vms_;
+  bool kvm_;
   std::map<std::string, Pool> pools_;
 };
 

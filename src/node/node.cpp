@@ -57,7 +57,7 @@ struct Node::Impl {
         vms{state, storages, options.name,
             options.simulation ? simulated_machines(*options.simulation)
                                : qemu_machines(executor, qemu)},
-        cluster{state, vms} {
+        cluster{state, vms, options.simulation || qemu.accelerator == Accelerator::kvm} {
     access.add_routes(router);
     tasks.add_routes(router);
     storages.add_routes(router);

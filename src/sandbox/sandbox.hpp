@@ -58,8 +58,9 @@ class Vm : public std::enable_shared_from_this<Vm> {
   enum class State { planned, cloning, made, destroyed };
   using Seconds = std::atomic<double>;
 
+  awaitable<image::Template> clone_template();
   awaitable<void> clone(const image::Template& base);
-  awaitable<void> configure(const image::Template& base);
+  awaitable<void> configure(image::Template base);
   awaitable<void> start();
   awaitable<void> wait_for_agent();
   awaitable<bool> is_ours();

@@ -73,28 +73,31 @@ std::map<std::string, double> Vm::timings() const {
 // --- from spec to running ------------------------------------------------------------------------
 
 awaitable<void> Vm::bring_up() {
-  const auto base = co_await host_->templates().get(template_request(spec_));
-  if (spec_.is_sandbox && base.config.get("agent").empty()) {
-    throw_bad_input("vm_source_config", spec_.vm_source_config.text(),
-                    fmt::format("template {} has no guest agent configured; set agent=1 on it (and "
-                                "install qemu-guest-agent), or set is_sandbox=False",
-                                base.vm.vmid));
-  }
-  std::optional<Error> gone;
-  try {
-    co_await clone(base);
-  } catch (const Error& error) {
-    if (error.kind != Errc::not_found) throw;
-    gone = error;
-  }
-  if (gone) {
-    // The template was deleted since it was looked up: look again, once.
-    host_->templates().forget();
-    co_await clone(co_await host_->templates().get(template_request(spec_)));
-  }
-  co_await configure(base);
+  co_await configure(co_await clone_template());
   co_await start();
   if (spec_.is_sandbox) co_await wait_for_agent();
+}
+
+/// Clones the template and says which it was. A template that was deleted since it was looked up is
+/// looked up once more.
+awaitable<image::Template> Vm::clone_template() {
+  for (bool again = false;; again = true) {
+    const auto base = co_await host_->templates().get(template_request(spec_));
+    if (spec_.is_sandbox && base.config.get("agent").empty()) {
+      throw_bad_input(
+          "vm_source_config", spec_.vm_source_config.text(),
+          fmt::format("template {} has no guest agent configured; set agent=1 on it (and "
+                      "install qemu-guest-agent), or set is_sandbox=False",
+                      base.vm.vmid));
+    }
+    try {
+      co_await clone(base);
+      co_return base;
+    } catch (const Error& error) {
+      if (error.kind != Errc::not_found || again) throw;
+    }
+    host_->templates().forget();
+  }
 }
 
 awaitable<void> Vm::clone(const image::Template& base) {
@@ -130,7 +133,7 @@ awaitable<void> Vm::clone(const image::Template& base) {
   }
 }
 
-awaitable<void> Vm::configure(const image::Template& base) {
+awaitable<void> Vm::configure(image::Template base) {
   const Timer timer{configure_};
   pve::Params changes;
   changes.add("memory", spec_.ram_mb)

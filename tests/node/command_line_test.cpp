@@ -49,6 +49,15 @@ std::string refusal(const QemuHost& host, const MachineSetup& setup) {
   return "";
 }
 
+TEST(QemuCommandLine, emulatesAVmThatTurnsKvmOff) {
+  auto host = tcg_host();
+  host.accelerator = Accelerator::kvm;
+  auto setup = small_guest();
+  EXPECT_THAT(line(host, setup), HasSubstr("-accel kvm -cpu host "));
+  setup.options["kvm"] = "0";
+  EXPECT_THAT(line(host, setup), HasSubstr("-accel tcg,thread=single -cpu max "));
+}
+
 TEST(QemuCommandLine, describesASmallGuest) {
   EXPECT_EQ(
       line(tcg_host(), small_guest()),

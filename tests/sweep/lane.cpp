@@ -56,19 +56,8 @@ void make_images(const std::filesystem::path& directory) {
   ::setenv("PROXMOX_SANDBOX_IMAGES", directory.c_str(), 1);
 }
 
-sandbox::Environment environment_of(const NodeUnderTest& node, const std::string& fingerprint,
-                                    bool by_password) {
-  std::map<std::string, std::string> values{{"PROXMOX_HOST", "127.0.0.1"},
-                                            {"PROXMOX_PORT", std::to_string(node.port())},
-                                            {"PROXMOX_FINGERPRINT", fingerprint}};
-  if (by_password) {
-    values["PROXMOX_PASSWORD"] = node.password();
-  } else {
-    const auto token = node.token().front().second;  // PVEAPIToken=ID=SECRET
-    values["PROXMOX_TOKEN_ID"] = "root@pam!test";
-    values["PROXMOX_TOKEN_SECRET"] = token.substr(token.rfind('=') + 1);
-  }
-  return [values](const std::string& name) -> std::optional<std::string> {
+sandbox::Environment environment_of(std::map<std::string, std::string> variables) {
+  return [values = std::move(variables)](const std::string& name) -> std::optional<std::string> {
     const auto found = values.find(name);
     return found == values.end() ? std::nullopt : std::optional{found->second};
   };
@@ -83,7 +72,7 @@ const std::string two_vms = R"({"sdn_config": null, "vms_config": [
 Lane::Lane(bool by_password)
     : guest_{std::make_shared<HostGuest>(directory_.path() / "node")},
       node_{options_of(directory_.path() / "node", guest_)},
-      environment_{environment_of(node_, node_.node().fingerprint(), by_password)} {
+      environment_{environment_of(node_.variables(by_password))} {
   auto prepare = [](asio::thread_pool& threads, sandbox::Environment values) -> awaitable<void> {
     sandbox::Run run{co_await asio::this_coro::executor, threads, std::move(values)};
     co_await run.prepare(two_vms);

@@ -68,8 +68,14 @@ std::string_view accelerator_option(Accelerator accelerator) {
   return accelerator == Accelerator::kvm ? "kvm" : "tcg,thread=single";
 }
 
+/// The option `kvm` can only turn it off: a VM that asks for it runs emulated where there is none.
+/// (The real server refuses such a VM; here every image must run on a bare machine.)
+Accelerator accelerator_of(const QemuHost& host, const Options& options) {
+  return option_or(options, "kvm", "1") == "0" ? Accelerator::tcg : host.accelerator;
+}
+
 std::string cpu_model(const QemuHost& host, const Options& options) {
-  const bool kvm = host.accelerator == Accelerator::kvm;
+  const bool kvm = accelerator_of(host, options) == Accelerator::kvm;
   const Properties cpu{option_or(options, "cpu", "kvm64")};
   const std::string model = cpu.get("", cpu.get("cputype", "kvm64"));
   // QEMU before 8 lacks PVE's x86-64-vN models; the flags are qemu-server's (CPUConfig.pm).
@@ -148,7 +154,7 @@ class CommandLine {
       refuse(fmt::format("MAX {} vcpus allowed per VM on this node", host_.cpus));
     std::string machine = "type=" + machine_type(host_, options_);
     if (uefi()) machine += ",pflash0=efi-code,pflash1=" + node_name_of("efidisk0");
-    add({"-machine", machine, "-accel", std::string{accelerator_option(host_.accelerator)}, "-cpu",
+    add({"-machine", machine, "-accel", std::string{accelerator_option(accelerator_of(host_, options_))}, "-cpu",
          cpu_model(host_, options_), "-smp",
          fmt::format("{},sockets={},cores={}", cpus, number_option(options_, "sockets", 1),
                      cpus / number_option(options_, "sockets", 1)),
