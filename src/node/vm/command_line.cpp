@@ -154,7 +154,8 @@ class CommandLine {
       refuse(fmt::format("MAX {} vcpus allowed per VM on this node", host_.cpus));
     std::string machine = "type=" + machine_type(host_, options_);
     if (uefi()) machine += ",pflash0=efi-code,pflash1=" + node_name_of("efidisk0");
-    add({"-machine", machine, "-accel", std::string{accelerator_option(accelerator_of(host_, options_))}, "-cpu",
+    add({"-machine", machine, "-accel",
+         std::string{accelerator_option(accelerator_of(host_, options_))}, "-cpu",
          cpu_model(host_, options_), "-smp",
          fmt::format("{},sockets={},cores={}", cpus, number_option(options_, "sockets", 1),
                      cpus / number_option(options_, "sockets", 1)),
