@@ -1,22 +1,29 @@
-"""Times what users wait for on a local node, beside what the same costs with bare requests.
+"""Times what users wait for on a local node, each beside the same work done by bare requests.
 
     bench.py DIRECTORY      of the node's state
 
-Prints a table. The ratio is what the provider adds; a bare command is two requests, the launch of
-/bin/true and the question for its end.
+Prints a table. A ratio is what the provider adds to the same requests, sent one after the other on
+one connection by a client that checks nothing and remembers nothing.
 """
 
 from __future__ import annotations
 
+import base64
+import http.client
+import json
 import os
+import ssl
 import statistics
 import sys
 import time
+import uuid
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import anyio
+from anyio.to_thread import run_sync
 
 from proxmoxsandbox._proxmox_sandbox_environment import ProxmoxSandboxEnvironment
 from proxmoxsandbox.schema import ProxmoxSandboxEnvironmentConfig, VmConfig, VmSourceConfig
@@ -25,6 +32,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tests.eval.conftest import Node
 
 MIB = 1 << 20
+BOOTS = 3
+COMMANDS = 20
 CONFIG = ProxmoxSandboxEnvironmentConfig(
     sdn_config=None,
     vms_config=(
@@ -36,14 +45,76 @@ CONFIG = ProxmoxSandboxEnvironmentConfig(
         ),
     ),
 )
+# What guest/linux/program.cpp makes of ["true"], as `printf %b` takes it.
+TRUE_PROGRAM = (
+    "umask 022\\0012command -v 'true' >/dev/null 2>&1\\0012exec 'true' <&8 8<&- 7>&-\\0012"
+)
 
 
-def bare_command(node: Node, vmid: int) -> None:
-    """/bin/true by two requests of a client that does nothing else."""
-    path = f"/api2/json/nodes/{node.variables['PROXMOX_NODE']}/qemu/{vmid}/agent"
-    pid = node.ask(f"{path}/exec", {"command": ["/bin/true"]})["pid"]
-    while not node.ask(f"{path}/exec-status?pid={pid}")["exited"]:
-        pass
+class Bare:
+    """The requests, and nothing else."""
+
+    def __init__(self, node: Node) -> None:
+        v = node.variables
+        context = ssl._create_unverified_context()
+        self.connection = http.client.HTTPSConnection(
+            v["PROXMOX_HOST"], int(v["PROXMOX_PORT"]), context=context
+        )
+        self.headers = {
+            "Authorization": f"PVEAPIToken={v['PROXMOX_TOKEN_ID']}={v['PROXMOX_TOKEN_SECRET']}",
+        }
+        self.root = f"/api2/json/nodes/{v['PROXMOX_NODE']}"
+
+    def ask(self, method: str, path: str, **values: Any) -> Any:
+        body = json.dumps(values) if values else None
+        headers = self.headers | ({"Content-Type": "application/json"} if values else {})
+        for attempt in (1, 2):
+            try:
+                self.connection.request(method, self.root + path, body, headers)
+                answer = self.connection.getresponse()
+                text = answer.read()
+                if answer.status != 200:
+                    raise RuntimeError(f"{method} {path}: {answer.status} {answer.reason}")
+                return json.loads(text)["data"]
+            except (http.client.RemoteDisconnected, ConnectionError):
+                # The server closes a connection that was idle or served a hundred requests.
+                self.connection.close()
+                if attempt == 2:
+                    raise
+
+    def finish(self, upid: str) -> None:
+        while self.ask("GET", f"/tasks/{quote(upid)}/status")["status"] != "stopped":
+            time.sleep(0.05)
+
+    def start(self, template: int, vmid: int) -> None:
+        """Clone, configure, start, and wait for the agent."""
+        self.finish(self.ask("POST", f"/qemu/{template}/clone", newid=vmid))
+        settings = {"memory": 768, "cores": 2, "scsi1": "none,media=cdrom"}
+        self.ask("PUT", f"/qemu/{vmid}/config", **settings)
+        self.finish(self.ask("POST", f"/qemu/{vmid}/status/start", timeout=60))
+        while True:
+            try:
+                self.ask("POST", f"/qemu/{vmid}/agent/ping")
+                return
+            except RuntimeError:
+                time.sleep(0.1)
+
+    def destroy(self, vmid: int) -> None:
+        self.finish(self.ask("POST", f"/qemu/{vmid}/status/stop"))
+        self.finish(self.ask("DELETE", f"/qemu/{vmid}"))
+
+    def run(self, vmid: int, command: list[str], program: str) -> None:
+        """A command by two requests, with more where it is not over yet."""
+        path = f"/qemu/{vmid}/agent"
+        pid = self.ask("POST", f"{path}/exec", **{"command": command, "input-data": program})["pid"]
+        while not self.ask("GET", f"{path}/exec-status?pid={pid}")["exited"]:
+            pass
+
+
+async def launch_words(vm: ProxmoxSandboxEnvironment) -> list[str]:
+    """The argument list that a command of ours is launched with, as the guest sees it."""
+    shown = await vm.exec(["sh", "-c", "base64 -w0 /proc/$PPID/cmdline"], user="root")
+    return base64.b64decode(shown.stdout).decode().split("\0")[:-1]
 
 
 async def timed(call: Callable[[], Awaitable[Any]], times: int = 1) -> float:
@@ -61,33 +132,87 @@ def line(name: str, seconds: float, requests: int | None = None, note: str = "")
     print(f"{name:42}{seconds:9.3f} s {count:>8}  {note}", flush=True)
 
 
+async def bring_up(count: int = 1) -> list[dict[str, Any]]:
+    """Samples side by side."""
+    samples: list[dict[str, Any]] = []
+
+    async def one() -> None:
+        samples.append(dict(await ProxmoxSandboxEnvironment.sample_init("bench", CONFIG, {})))
+
+    async with anyio.create_task_group() as group:
+        for _ in range(count):
+            group.start_soon(one)
+    return samples
+
+
+async def clean_up(environments: dict[str, Any]) -> None:
+    await ProxmoxSandboxEnvironment.sample_cleanup("bench", CONFIG, environments, False)
+
+
+async def measure_starts(bare: Bare, template: int) -> None:
+    """Turn and turn about, so that a busy moment hits both."""
+    ours, boots, theirs = [], [], []
+    for turn in range(BOOTS):
+        started = time.monotonic()
+        (sample,) = await bring_up()
+        ours.append(time.monotonic() - started)
+        boots.append(sample["default"].timings["agent"])
+        await clean_up(sample)
+        started = time.monotonic()
+        await run_sync(bare.start, template, 9000 + turn)
+        theirs.append(time.monotonic() - started)
+        await run_sync(bare.destroy, 9000 + turn)
+    one, base = statistics.median(ours), statistics.median(theirs)
+    line("a sample of one VM, boot included", one)
+    line("  of that the guest's boot", statistics.median(boots))
+    line("  bare clone, configure, start, ping", base, note=f"the provider: {one / base:.2f} times")
+    started = time.monotonic()
+    samples = await bring_up(3)
+    three = time.monotonic() - started
+    note = f"{three / one:.2f} times one, on {os.cpu_count()} CPUs"
+    line("three samples at once", three, note=note)
+    for sample in samples:
+        await clean_up(sample)
+
+
+async def measure_commands(bare: Bare, vm: ProxmoxSandboxEnvironment) -> None:
+    """The same script in the same guest, turn and turn about."""
+    words = await launch_words(vm)
+    at = words.index("sh", 2) + 2  # /bin/sh -c SCRIPT sh DIR ID ...
+    await vm.exec(["true"])
+    ours, theirs, old = [], [], words[at]
+    for _ in range(COMMANDS):
+        ours.append(await timed(lambda: vm.exec(["true"])))
+        new = uuid.uuid4().hex[: len(old)]
+        command = [*words[:at], new, *words[at + 1 : at + 7], old]
+        started = time.monotonic()
+        await run_sync(bare.run, vm.vm_id, command, TRUE_PROGRAM + "\n")
+        theirs.append(time.monotonic() - started)
+        old = new
+    mine, base = statistics.median(ours), statistics.median(theirs)
+    line("exec true", mine)
+    line("  its two bare requests", base, note=f"the provider: {mine / base:.2f} times")
+
+
 async def measure(node: Node) -> None:
-    async def counted(name: str, call: Callable[[], Awaitable[Any]], times: int = 1) -> float:
+    async def counted(name: str, call: Callable[[], Awaitable[Any]], times: int = 1) -> None:
         node.reset_counters()
         seconds = await timed(call, times)
         total = sum(count for route, count in node.requests().items() if "_control" not in route)
         line(name, seconds, total // times)
-        return seconds
 
     await ProxmoxSandboxEnvironment.task_init("bench", CONFIG)
-    environments: dict[str, Any] = {}
-
-    async def bring_up() -> None:
-        environments.update(await ProxmoxSandboxEnvironment.sample_init("bench", CONFIG, {}))
-
+    listed = node.ask(f"/api2/json/nodes/{node.variables['PROXMOX_NODE']}/qemu")
+    template = next(vm["vmid"] for vm in listed if vm.get("template"))
+    bare = Bare(node)
     print(f"{'':42}{'median':>11} {'requests':>8}")
-    await counted("a sample of one VM, boot included", bring_up)
+    await measure_starts(bare, template)
+
+    (environments,) = await bring_up()
     vm: ProxmoxSandboxEnvironment = environments["default"]
-    line("  of that the guest's boot", vm.timings["agent"])
     try:
-        await vm.exec(["true"])
-        command = await counted("exec true", lambda: vm.exec(["true"]), 10)
-        bare = await timed(lambda: anyio.to_thread.run_sync(bare_command, node, vm.vm_id), 10)
-        line(
-            "bare /bin/true, two requests",
-            bare,
-            note=f"exec true is {command / bare:.2f} times that",
-        )
+        await measure_commands(bare, vm)
+        await counted("exec true, requests", lambda: vm.exec(["true"]), COMMANDS)
         for size, name in (
             (1024, "1 KiB"),
             (100 * 1024, "100 KiB"),
@@ -100,10 +225,7 @@ async def measure(node: Node) -> None:
         await counted("snapshot with memory", lambda: vm.create_snapshot("bench"))
         await counted("restore it", lambda: vm.restore_snapshot("bench"))
     finally:
-        await counted(
-            "clean-up",
-            lambda: ProxmoxSandboxEnvironment.sample_cleanup("bench", CONFIG, environments, False),
-        )
+        await counted("clean-up", lambda: clean_up(environments))
 
 
 def main() -> int:

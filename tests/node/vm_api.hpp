@@ -34,7 +34,7 @@ class VmApi {
         tasks_{executor, state_, "pve1"},
         storages_{directory / "storage", "pve1", tasks_, threads_},
         vms{state_, storages_, "pve1", std::move(hardware)},
-        cluster_{state_, vms} {
+        cluster_{state_, vms, false} {
     tasks_.add_routes(router_);
     cluster_.add_routes(router_);
     add_vm_routes(router_, VmServices{vms, tasks_, cluster_, threads_});
