@@ -64,6 +64,7 @@ class Bare:
             "Authorization": f"PVEAPIToken={v['PROXMOX_TOKEN_ID']}={v['PROXMOX_TOKEN_SECRET']}",
         }
         self.root = f"/api2/json/nodes/{v['PROXMOX_NODE']}"
+        self.node = node
 
     def ask(self, method: str, path: str, **values: Any) -> Any:
         body = json.dumps(values) if values else None
@@ -86,8 +87,9 @@ class Bare:
         while self.ask("GET", f"/tasks/{quote(upid)}/status")["status"] != "stopped":
             time.sleep(0.05)
 
-    def start(self, template: int, vmid: int) -> None:
+    def start(self, template: int) -> int:
         """Clone, configure, start, and wait for the agent."""
+        vmid = int(self.node.ask("/api2/json/cluster/nextid"))
         self.finish(self.ask("POST", f"/qemu/{template}/clone", newid=vmid))
         settings = {"memory": 768, "cores": 2, "scsi1": "none,media=cdrom"}
         self.ask("PUT", f"/qemu/{vmid}/config", **settings)
@@ -95,7 +97,7 @@ class Bare:
         while True:
             try:
                 self.ask("POST", f"/qemu/{vmid}/agent/ping")
-                return
+                return vmid
             except RuntimeError:
                 time.sleep(0.1)
 
@@ -152,16 +154,16 @@ async def clean_up(environments: dict[str, Any]) -> None:
 async def measure_starts(bare: Bare, template: int) -> None:
     """Turn and turn about, so that a busy moment hits both."""
     ours, boots, theirs = [], [], []
-    for turn in range(BOOTS):
+    for _ in range(BOOTS):
         started = time.monotonic()
         (sample,) = await bring_up()
         ours.append(time.monotonic() - started)
         boots.append(sample["default"].timings["agent"])
         await clean_up(sample)
         started = time.monotonic()
-        await run_sync(bare.start, template, 9000 + turn)
+        vmid = await run_sync(bare.start, template)
         theirs.append(time.monotonic() - started)
-        await run_sync(bare.destroy, 9000 + turn)
+        await run_sync(bare.destroy, vmid)
     one, base = statistics.median(ours), statistics.median(theirs)
     line("a sample of one VM, boot included", one)
     line("  of that the guest's boot", statistics.median(boots))
