@@ -34,7 +34,7 @@ class Node:
         self.directory = directory
         self.variables: dict[str, str] = {}
 
-    def start(self, port: int = 0) -> None:
+    def start(self, port: int = 0, simulated: bool = False) -> None:
         words = [
             COMMAND,
             "node",
@@ -44,11 +44,16 @@ class Node:
             str(port),
             "--control",
             "--background",
+            *(["--simulated"] if simulated else []),
         ]
         lines = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout
         for line in lines.splitlines():
             name, _, value = line.removeprefix("export ").partition("=")
             self.variables[name] = shlex.split(value)[0]
+
+    def environment(self) -> dict[str, str]:
+        """Of a process that uses this node."""
+        return {**os.environ, **self.variables}
 
     def stop(self) -> None:
         subprocess.run([COMMAND, "node", "--dir", str(self.directory), "--stop"], check=True)
