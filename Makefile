@@ -11,7 +11,7 @@ export PROXMOX_SANDBOX_COMMAND := $(CURDIR)/build/release/src/cli/proxmox-sandbo
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/build/release/src/cli:$(PATH)
 export NINJA_STATUS := [%f/%t] 
 
-.PHONY: help setup build program image demo test sanitize lint bench fuzz clean
+.PHONY: help setup build program image demo test lint bench fuzz clean
 
 help: ## This list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -33,9 +33,6 @@ demo: program image ## An Inspect evaluation in real VMs on a local node, from n
 
 test: setup ## Run every test; STEP=name runs one step (tools/run-tests --list)
 	@$(PYTHON) tools/run-tests $(STEP)
-
-sanitize: setup ## The unit tests under ASan and UBSan, then under TSan
-	@$(PYTHON) tools/run-tests asan tsan
 
 lint: setup ## clang-format, clang-tidy, ruff, mypy, shellcheck
 	@tools/lint

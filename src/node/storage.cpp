@@ -41,7 +41,7 @@ std::string clean_name(std::string_view name) {
 }
 
 /// Throws ApiError 400 for a name that is not of the content (pve-storage API2/Storage/Status.pm).
-void check_name(const std::string& content, const std::string& name) {
+void check_volume_name(const std::string& content, const std::string& name) {
   static const std::regex iso{R"(.+\.(iso|img))", std::regex::icase};
   static const std::regex import{R"(.+\.(ova|qcow2|raw|vmdk))"};
   static const std::regex vztmpl{R"(.+\.tar\.(gz|xz|zst|bz2))"};
@@ -314,7 +314,7 @@ awaitable<json::value> Storages::upload(Call& call) {
                    fmt::format("storage '{}' does not support '{}' content", storage.id, content)};
   }
   const auto name = clean_name(call.file->name);
-  check_name(content, name);
+  check_volume_name(content, name);
   auto work = [this](UploadedFile file, fs::path target, std::string algorithm, std::string wanted,
                      TaskLog& log) -> awaitable<void> {
     log.line(fmt::format("starting file import from: {}", file.path.string()));

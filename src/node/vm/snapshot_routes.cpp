@@ -16,7 +16,7 @@ std::int64_t unix_time() {
   return std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
 }
 
-std::string check_name(const std::string& name) {
+std::string check_snapshot_name(const std::string& name) {
   static const std::regex wanted{"[A-Za-z][A-Za-z0-9_-]+"};
   if (!std::regex_match(name, wanted)) {
     throw ApiError::parameter(
@@ -128,7 +128,7 @@ awaitable<json::value> SnapshotRoutes::write_config(Call& call) {
 
 awaitable<json::value> SnapshotRoutes::create(Call& call) {
   const VmPtr vm = services_.vms.of(call);
-  const std::string name = check_name(call.text("snapname"));
+  const std::string name = check_snapshot_name(call.text("snapname"));
   if (name == "current" || name == "pending") {
     throw ApiError{500, fmt::format("unable to use snapshot name '{}' (reserved name)", name)};
   }

@@ -74,7 +74,7 @@ const std::set<std::string, std::less<>>& drive_keys() {
   throw ApiError::parameter(name, "invalid format - " + text + "\n");
 }
 
-std::string check_name(const std::string& value) {
+std::string check_vm_name(const std::string& value) {
   static const std::regex dns{
       "([a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?)(\\.[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?)*"};
   if (!std::regex_match(value, dns)) {
@@ -249,7 +249,7 @@ bool is_known_option(std::string_view name) {
 std::string normalise_option(const std::string& name, const std::string& value) {
   if (is_drive_option(name)) return check_drive(name, value);
   if (name.starts_with("net")) return complete_nic(name, value);
-  if (name == "name") return check_name(value);
+  if (name == "name") return check_vm_name(value);
   if (name == "tags") return sort_tags(value);
   if (name == "memory") return check_memory(value);
   if (name == "vmgenid" && value == "1") return new_uuid();
