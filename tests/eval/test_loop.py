@@ -24,9 +24,7 @@ def seconds_in_run_queue() -> float:
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_the_event_loop_is_never_blocked(
-    user_vm: ProxmoxSandboxEnvironment, backend: str
-) -> None:
+def test_the_event_loop_is_never_blocked(user_vm: ProxmoxSandboxEnvironment, backend: str) -> None:
     """While 50 commands run and 50 MiB are copied in and out."""
     data = os.urandom(50 << 20)
     gaps: list[float] = []

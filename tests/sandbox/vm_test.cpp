@@ -49,8 +49,8 @@ TEST_F(VmOnNode, isConfiguredByTheTemplateThatItWasReallyClonedFrom) {
   make_template(100, "");
   const std::string spec = R"({"sdn_config": null, "vms_config": [
       {"vm_source_config": {"existing_vm_template_tag": "victim"}, "nics": []}]})";
-  auto work = [](VmOnNode& test, asio::thread_pool& pool, Environment environment,
-                 std::string text, std::function<void()> replace) -> awaitable<void> {
+  auto work = [](VmOnNode& test, asio::thread_pool& pool, Environment environment, std::string text,
+                 std::function<void()> replace) -> awaitable<void> {
     sandbox::Run run{co_await asio::this_coro::executor, pool, std::move(environment)};
     co_await run.prepare(text);
     replace();  // somebody bakes the template anew, with a network card
