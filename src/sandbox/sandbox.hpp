@@ -44,7 +44,8 @@ class Vm : public std::enable_shared_from_this<Vm> {
   awaitable<std::string> read_file(std::string path, std::uint64_t limit);
   awaitable<void> write_file(std::string path, std::string contents);
 
-  /// Snapshots with memory. Names: 2..40 of [A-Za-z0-9_-], a letter first.
+  /// Snapshots with memory. Names: 2..40 of [A-Za-z0-9_-], a letter first. Error{bad_input} naming
+  /// the snapshots there are, where one is missing or taken.
   awaitable<void> create_snapshot(std::string name, std::string description);
   awaitable<void> restore_snapshot(std::string name);
   awaitable<void> delete_snapshot(std::string name);
@@ -64,6 +65,8 @@ class Vm : public std::enable_shared_from_this<Vm> {
   awaitable<void> start();
   awaitable<void> wait_for_agent();
   awaitable<bool> is_ours();
+  awaitable<void> change_snapshot(std::string name, std::string what, awaitable<pve::Upid> request,
+                                  Deadline limit);
   std::shared_ptr<guest::Guest> guest() const;
 
   std::shared_ptr<Host> host_;

@@ -272,14 +272,47 @@ awaitable<void> Vm::write_file(std::string path, std::string contents) {
   return run(shared_from_this(), std::move(path), std::move(contents));
 }
 
+namespace {
+
+/// "one, two" or "none".
+awaitable<std::string> snapshot_names(pve::Client& client, pve::VmRef vm) {
+  std::vector<std::string> names;
+  for (const auto& snapshot : co_await pve::snapshot::list(client, vm)) {
+    names.push_back(snapshot.name);
+  }
+  co_return names.empty() ? "none" : fmt::format("{}", fmt::join(names, ", "));
+}
+
+}  // namespace
+
+/// Waits for the task that `request` begins. A name that is missing or taken is the caller's
+/// mistake, and no reason to give the VM up.
+awaitable<void> Vm::change_snapshot(std::string name, std::string what,
+                                    awaitable<pve::Upid> request, Deadline limit) {
+  auto& client = host_->client();
+  std::optional<Error> failure;
+  try {
+    const auto upid = co_await std::move(request);
+    co_await pve::wait_for_task(client, upid, limit,
+                                fmt::format("{} {} of {}", what, name, text()));
+    co_return;
+  } catch (const Error& error) {
+    failure = error;
+  }
+  if (failure->kind != Errc::not_found && failure->kind != Errc::already_exists) throw *failure;
+  const bool taken = failure->kind == Errc::already_exists;
+  const auto names = co_await snapshot_names(client, *vm_);
+  throw_bad_input("snapshot", name,
+                  fmt::format("{} has {}{}", text(), names, taken ? " already" : ""));
+}
+
 awaitable<void> Vm::create_snapshot(std::string name, std::string description) {
   auto run = [](std::shared_ptr<Vm> self, std::string label, std::string note) -> awaitable<void> {
     self->guest();
     const auto limit = Deadline::after(task_limit);
-    auto& client = self->host_->client();
-    const auto upid =
-        co_await pve::snapshot::create(client, *self->vm_, label, true, std::move(note), limit);
-    co_await pve::wait_for_task(client, upid, limit, "snapshot " + label + " of " + self->text());
+    co_await self->change_snapshot(
+        label, "snapshot",
+        pve::snapshot::create(self->host_->client(), *self->vm_, label, true, note, limit), limit);
   };
   return run(shared_from_this(), std::move(name), std::move(description));
 }
@@ -288,9 +321,9 @@ awaitable<void> Vm::restore_snapshot(std::string name) {
   auto run = [](std::shared_ptr<Vm> self, std::string label) -> awaitable<void> {
     self->guest();
     const auto limit = Deadline::after(task_limit);
-    auto& client = self->host_->client();
-    const auto upid = co_await pve::snapshot::rollback(client, *self->vm_, label, limit);
-    co_await pve::wait_for_task(client, upid, limit, "restore " + label + " of " + self->text());
+    co_await self->change_snapshot(
+        label, "restore", pve::snapshot::rollback(self->host_->client(), *self->vm_, label, limit),
+        limit);
     co_await self->wait_for_agent();
   };
   return run(shared_from_this(), std::move(name));
@@ -300,10 +333,9 @@ awaitable<void> Vm::delete_snapshot(std::string name) {
   auto run = [](std::shared_ptr<Vm> self, std::string label) -> awaitable<void> {
     self->guest();
     const auto limit = Deadline::after(task_limit);
-    auto& client = self->host_->client();
-    const auto upid = co_await pve::snapshot::remove(client, *self->vm_, label, limit);
-    co_await pve::wait_for_task(client, upid, limit,
-                                "delete snapshot " + label + " of " + self->text());
+    co_await self->change_snapshot(
+        label, "delete snapshot",
+        pve::snapshot::remove(self->host_->client(), *self->vm_, label, limit), limit);
   };
   return run(shared_from_this(), std::move(name));
 }

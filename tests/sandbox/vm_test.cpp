@@ -64,6 +64,43 @@ TEST_F(VmOnNode, isConfiguredByTheTemplateThatItWasReallyClonedFrom) {
   }));
 }
 
+TEST_F(VmOnNode, namesTheSnapshotsThereAreWhereOneIsMissingOrTaken) {
+  auto work = [](asio::thread_pool& pool, Environment environment) -> awaitable<std::string> {
+    sandbox::Run run{co_await asio::this_coro::executor, pool, std::move(environment)};
+    const auto sandbox = co_await run.bring_up(R"({"sdn_config": null, "vms_config": [
+        {"vm_source_config": {"built_in": "debian13-small"}, "nics": []}]})",
+                                               "task", "sample");
+    const auto& vm = sandbox->vms().front();
+    co_await vm->create_snapshot("clean", "");
+    std::string said;
+    const auto note = [&](const Error& error) {
+      EXPECT_EQ(error.kind, Errc::bad_input) << error.what();
+      said += std::string{error.what()} + "\n";
+    };
+    try {
+      co_await vm->restore_snapshot("clear");
+    } catch (const Error& error) {
+      note(error);
+    }
+    try {
+      co_await vm->delete_snapshot("clear");
+    } catch (const Error& error) {
+      note(error);
+    }
+    try {
+      co_await vm->create_snapshot("clean", "");
+    } catch (const Error& error) {
+      note(error);
+    }
+    co_await sandbox->destroy();
+    co_return said;
+  };
+  EXPECT_EQ(px::testing::run(work(pool_, environment())),
+            "snapshot: is \"clear\"; VM 101 (default) on node proxmox has clean\n"
+            "snapshot: is \"clear\"; VM 101 (default) on node proxmox has clean\n"
+            "snapshot: is \"clean\"; VM 101 (default) on node proxmox has clean already\n");
+}
+
 TEST_F(VmOnNode, ofABuiltInHasTheCpuOfItsNode) {
   auto work = [](asio::thread_pool& pool, Environment environment) -> awaitable<void> {
     sandbox::Run run{co_await asio::this_coro::executor, pool, std::move(environment)};
