@@ -1,3 +1,4 @@
+#include "environment.hpp"
 #include "node_under_test.hpp"
 #include "run.hpp"
 #include "sandbox/run.hpp"
@@ -19,12 +20,7 @@ class VmOnNode : public ::testing::Test {
     ::setenv("PROXMOX_SANDBOX_IMAGES", images_.path().c_str(), 1);
   }
 
-  Environment environment() {
-    return [values = node_.variables()](const std::string& name) -> std::optional<std::string> {
-      const auto found = values.find(name);
-      return found == values.end() ? std::nullopt : std::optional{found->second};
-    };
-  }
+  Environment environment() { return px::testing::environment_of(node_.variables()); }
 
   /// Waits for the task that a call begins.
   void finish(const px::testing::Reply& reply) {

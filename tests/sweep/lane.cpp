@@ -1,5 +1,6 @@
 #include "sweep/lane.hpp"
 
+#include "environment.hpp"
 #include "run.hpp"
 #include "sandbox/run.hpp"
 #include "support/log.hpp"
@@ -54,13 +55,6 @@ void make_images(const std::filesystem::path& directory) {
   std::filesystem::create_directories(directory);
   std::ofstream{directory / "debian13-small.qcow2"} << "no real disk";
   ::setenv("PROXMOX_SANDBOX_IMAGES", directory.c_str(), 1);
-}
-
-sandbox::Environment environment_of(std::map<std::string, std::string> variables) {
-  return [values = std::move(variables)](const std::string& name) -> std::optional<std::string> {
-    const auto found = values.find(name);
-    return found == values.end() ? std::nullopt : std::optional{found->second};
-  };
 }
 
 }  // namespace
