@@ -1,6 +1,7 @@
-// First program of the boot, as /init of the initial RAM disk: loads the drivers that reach the root
-// disk, prepares the root, and goes there. A program and not a script, for under emulation each
-// program that a script starts costs 20 to 60 ms, and a script of the same needs thirty of them.
+// First program of the boot, as /init of the initial RAM disk: loads the drivers that reach the
+// root disk, prepares the root, and goes there. A program and not a script, for under emulation
+// each program that a script starts costs 20 to 60 ms, and a script of the same needs thirty of
+// them.
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
@@ -19,10 +20,10 @@
 static const char label[] = "pxroot";
 
 /// Nothing can go on without a root: say why on every console, and stay.
-static void give_up(const char *format, ...) {
+static void give_up(const char* format, ...) {
   va_list values;
   va_start(values, format);
-  FILE *console = fopen("/dev/console", "w");
+  FILE* console = fopen("/dev/console", "w");
   if (console != NULL) {
     vfprintf(console, format, values);
     fprintf(console, ": %s\n", strerror(errno));
@@ -32,7 +33,7 @@ static void give_up(const char *format, ...) {
   for (;;) pause();
 }
 
-static void mount_at(const char *type, const char *path, unsigned long flags, const char *data) {
+static void mount_at(const char* type, const char* path, unsigned long flags, const char* data) {
   mkdir(path, 0755);
   if (mount(type, path, type, flags, data) != 0 && errno != EBUSY) give_up("%s", path);
 }
@@ -42,10 +43,10 @@ static void sleep_ms(long ms) {
   nanosleep(&time, NULL);
 }
 
-/// Loads the modules that a list names, one a line, in their order. A device that is not there is no
-/// error: the list serves all machines.
-static void load_modules(const char *list) {
-  FILE *names = fopen(list, "r");
+/// Loads the modules that a list names, one a line, in their order. A device that is not there is
+/// no error: the list serves all machines.
+static void load_modules(const char* list) {
+  FILE* names = fopen(list, "r");
   if (names == NULL) give_up("%s", list);
   char name[256];
   while (fgets(name, sizeof name, names) != NULL) {
@@ -61,7 +62,7 @@ static void load_modules(const char *list) {
 
 /// Whether a block device holds the ext4 file system of our label (ext4: the superblock lies 1024
 /// bytes from the start, its magic number at 56, its label at 120).
-static int is_root(const char *device) {
+static int is_root(const char* device) {
   unsigned char block[136];
   const int file = open(device, O_RDONLY | O_CLOEXEC);
   if (file < 0) return 0;
@@ -72,9 +73,9 @@ static int is_root(const char *device) {
 }
 
 /// Waits for the root disk; 0 when it did not come in time.
-static int find_root(char *device, size_t size, int wait_ms) {
+static int find_root(char* device, size_t size, int wait_ms) {
   for (int waited = 0;; waited += 10) {
-    FILE *partitions = fopen("/proc/partitions", "r");
+    FILE* partitions = fopen("/proc/partitions", "r");
     if (partitions == NULL) give_up("/proc/partitions");
     char line[256], name[64];
     while (fgets(line, sizeof line, partitions) != NULL) {
@@ -93,7 +94,7 @@ static int find_root(char *device, size_t size, int wait_ms) {
 
 /// Makes the disk that is mounted at /root the root of everything.
 static void switch_root(void) {
-  static const char *const carried[] = {"/dev", "/proc", "/sys"};
+  static const char* const carried[] = {"/dev", "/proc", "/sys"};
   char target[32];
   for (size_t i = 0; i < sizeof carried / sizeof *carried; ++i) {
     snprintf(target, sizeof target, "/root%s", carried[i]);
@@ -108,7 +109,7 @@ static void switch_root(void) {
 
 static void set_host_name(void) {
   char name[65] = "";
-  FILE *file = fopen("/etc/hostname", "r");
+  FILE* file = fopen("/etc/hostname", "r");
   if (file == NULL) return;
   if (fscanf(file, "%64s", name) == 1) sethostname(name, strlen(name));
   fclose(file);
@@ -122,7 +123,7 @@ static void make_machine_id(void) {
   if (getrandom(id, sizeof id, 0) != sizeof id) give_up("getrandom");
   id[6] = (id[6] & 0x0f) | 0x40;
   id[8] = (id[8] & 0x3f) | 0x80;
-  FILE *file = fopen("/etc/machine-id", "w");
+  FILE* file = fopen("/etc/machine-id", "w");
   if (file == NULL) give_up("/etc/machine-id");
   for (size_t i = 0; i < sizeof id; ++i) fprintf(file, "%02x", id[i]);
   fputc('\n', file);
