@@ -48,7 +48,11 @@ root=$work/root
 
 say "installing Debian $release, with the kernel of $kernel_release ($mirror)"
 sources=()
-for suite in "$release" "$kernel_release"; do sources+=("deb $mirror $suite main"); done
+# Named, for an Ubuntu does not trust Debian's keys by itself.
+keys=/usr/share/keyrings/debian-archive-keyring.gpg
+for suite in "$release" "$kernel_release"; do
+  sources+=("deb [signed-by=$keys] $mirror $suite main")
+done
 packages+=("$kernel_package/$kernel_release")
 mmdebstrap --quiet --variant=minbase --include="$(IFS=,; echo "${packages[*]}")" \
   --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \

@@ -36,11 +36,12 @@ bool fits(const std::vector<std::string>& wanted, const std::vector<std::string_
   for (std::size_t i = 0; i < wanted.size(); ++i) {
     if (!wanted[i].starts_with('{')) continue;
     const bool rest = open_end && i + 1 == wanted.size();
-    const auto* end =
-        rest ? given.back().data() + given.back().size() : given[i].data() + given[i].size();
+    // All segments are views of one path.
+    const std::string_view last = rest ? given.back() : given[i];
+    const auto length = static_cast<std::size_t>(last.data() - given[i].data()) + last.size();
     try {
-      out[wanted[i].substr(1, wanted[i].size() - 2)] =
-          percent_decode(std::string_view{given[i].data(), end});
+      out[wanted[i].substr(1, wanted[i].size() - 2)] = percent_decode(std::string_view{
+          given[i].data(), length});  // NOLINT(bugprone-suspicious-stringview-data-usage)
     } catch (const Error&) {
       return false;
     }
@@ -194,7 +195,8 @@ const std::string& Call::text(std::string_view name) const {
 }
 
 std::string Call::text_or(std::string_view name, std::string otherwise) const {
-  return has(name) ? text(name) : std::move(otherwise);
+  if (has(name)) return text(name);
+  return otherwise;
 }
 
 std::int64_t Call::number(std::string_view name) const {

@@ -308,7 +308,7 @@ awaitable<json::value> Storages::remove(Call& call) {
 
 awaitable<json::value> Storages::upload(Call& call) {
   const auto& storage = get(call.text("storage"));
-  const auto content = call.text("content");
+  const auto& content = call.text("content");
   if (!storage.holds(content)) {
     throw ApiError{500,
                    fmt::format("storage '{}' does not support '{}' content", storage.id, content)};

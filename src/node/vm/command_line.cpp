@@ -112,7 +112,7 @@ int boot_index(const Options& options, const std::string& name) {
 }
 
 std::string scsi_controller(const Options& options) {
-  const std::string hardware = option_or(options, "scsihw", "lsi");
+  std::string hardware = option_or(options, "scsihw", "lsi");
   if (hardware.starts_with("virtio-scsi")) return "virtio-scsi-pci";
   if (hardware == "lsi") return "lsi53c895a";
   if (hardware == "lsi53c810") return "lsi53c810";

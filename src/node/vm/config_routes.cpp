@@ -256,8 +256,8 @@ awaitable<void> ConfigRoutes::keep_disk(VmPtr vm, std::string name, Request& req
 awaitable<json::value> ConfigRoutes::resize(Call& call) {
   const bool skip_lock = VmServices::skip_lock(call);
   const VmPtr vm = services_.vms.of(call);
-  const std::string disk = call.text("disk");
-  std::string size = call.text("size");
+  const std::string& disk = call.text("disk");
+  const std::string& size = call.text("size");
   const bool grow_by = size.starts_with('+');
   const auto bytes = parse_size(grow_by ? size.substr(1) : size);
   if (!bytes) throw ApiError::parameter("size", "value does not match the regex pattern");

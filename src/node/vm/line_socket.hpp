@@ -14,8 +14,8 @@ namespace px::node {
 /// A cancelled read loses nothing: what had come stays in the buffer for the next one.
 class LineSocket {
  public:
-  LineSocket(asio::any_io_executor executor, std::filesystem::path path)
-      : path_{std::move(path)}, socket_{std::move(executor)} {}
+  LineSocket(const asio::any_io_executor& executor, std::filesystem::path path)
+      : path_{std::move(path)}, socket_{executor} {}
 
   /// Connects; Error{unreachable} when nobody listens. The path may be of any length.
   awaitable<void> connect();

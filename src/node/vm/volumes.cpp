@@ -121,7 +121,7 @@ std::string Volumes::reserve(const std::string& storage, int vmid,
     };
     if (std::any_of(fs::directory_iterator{folder}, fs::directory_iterator{}, taken)) continue;
     const std::string name = fmt::format("{}.{}", stem, format);
-    std::ofstream{folder / name};
+    const std::ofstream created{folder / name};
     return fmt::format("{}:{}/{}", storage, vmid, name);
   }
 }
