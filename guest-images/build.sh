@@ -70,7 +70,7 @@ kernel=$(basename "$(ls -d "$root"/lib/modules/*)")
 say "making the initial RAM disk (kernel $kernel)"
 initrd=$work/initrd
 mkdir -p "$initrd"/{dev,proc,sys,root,modules}
-cc -O2 -Wall -Wextra -Werror -static -s -o "$initrd/init" "$recipe/init.c"
+cc -O2 -D_FORTIFY_SOURCE=2 -Wall -Wextra -Werror -static -s -o "$initrd/init" "$recipe/init.c"
 # /modules/LIST names the modules that one list of the recipe needs, in the order they load in.
 add_modules() {
   local list=$initrd/modules/$1 module

@@ -107,11 +107,15 @@ static void switch_root(void) {
   }
 }
 
+static void link_to(const char* target, const char* path) {
+  if (symlink(target, path) != 0 && errno != EEXIST) give_up("%s", path);
+}
+
 static void set_host_name(void) {
   char name[65] = "";
   FILE* file = fopen("/etc/hostname", "r");
   if (file == NULL) return;
-  if (fscanf(file, "%64s", name) == 1) sethostname(name, strlen(name));
+  if (fscanf(file, "%64s", name) == 1 && sethostname(name, strlen(name)) != 0) give_up("%s", name);
   fclose(file);
 }
 
@@ -149,10 +153,10 @@ int main(void) {
   chmod("/run/lock", 01777);
   mount_at("devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, "gid=5,mode=620,ptmxmode=666");
   mount_at("tmpfs", "/dev/shm", MS_NOSUID | MS_NODEV, "mode=1777");
-  symlink("/proc/self/fd", "/dev/fd");
-  symlink("/proc/self/fd/0", "/dev/stdin");
-  symlink("/proc/self/fd/1", "/dev/stdout");
-  symlink("/proc/self/fd/2", "/dev/stderr");
+  link_to("/proc/self/fd", "/dev/fd");
+  link_to("/proc/self/fd/0", "/dev/stdin");
+  link_to("/proc/self/fd/1", "/dev/stdout");
+  link_to("/proc/self/fd/2", "/dev/stderr");
   set_host_name();
   make_machine_id();
 

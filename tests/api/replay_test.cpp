@@ -267,7 +267,7 @@ class Replay {
 
   static node::NodeOptions slow_boot() {
     auto options = NodeUnderTest::options_for("pve1");
-    options.simulation->boot_time = std::chrono::milliseconds{400};
+    options.simulation->boot_time = std::chrono::seconds{3};
     options.simulation->agent_limits.ping = std::chrono::milliseconds{40};
     return options;
   }

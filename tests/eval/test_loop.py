@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
@@ -17,17 +18,37 @@ BEAT = 0.002
 
 
 def seconds_in_run_queue() -> float:
-    """How long this thread was ready and had no CPU: the machine's doing, not ours (proc(5), the
-    scheduler's statistics)."""
-    text = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat").read_text()
-    return int(text.split()[1]) / 1e9
+    """How long threads of ours were ready and had no CPU (the scheduler's statistics): the machine's
+    doing. One of them may have waited with Python's lock in its hand."""
+    total = 0
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):  # a thread that has just ended
+            total += int((task / "schedstat").read_text().split()[1])
+    return total / 1e9
+
+
+@pytest.fixture
+def right_of_way(user_vm: ProxmoxSandboxEnvironment) -> Iterator[None]:
+    """All threads of this process, the core's too, go before whatever else the machine does."""
+
+    def schedule(policy: int, priority: int) -> None:
+        for task in Path("/proc/self/task").iterdir():
+            with contextlib.suppress(OSError):  # a thread that has just ended; we are not root
+                os.sched_setscheduler(int(task.name), policy, os.sched_param(priority))
+
+    schedule(os.SCHED_RR, 1)
+    yield
+    schedule(os.SCHED_OTHER, 0)
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_the_event_loop_is_never_blocked(user_vm: ProxmoxSandboxEnvironment, backend: str) -> None:
+def test_the_event_loop_is_never_blocked(
+    user_vm: ProxmoxSandboxEnvironment, right_of_way: None, backend: str
+) -> None:
     """While 50 commands run and 50 MiB are copied in and out."""
     data = os.urandom(50 << 20)
     gaps: list[float] = []
+    read: list[bytes] = []
 
     async def beat() -> None:
         while True:
@@ -42,7 +63,7 @@ def test_the_event_loop_is_never_blocked(user_vm: ProxmoxSandboxEnvironment, bac
 
     async def copy() -> None:
         await user_vm.write_file("loop", data)
-        assert await user_vm.read_file("loop", text=False) == data
+        read.append(await user_vm.read_file("loop", text=False))
 
     async def work() -> None:
         async with anyio.create_task_group() as beating:
@@ -54,5 +75,6 @@ def test_the_event_loop_is_never_blocked(user_vm: ProxmoxSandboxEnvironment, bac
             beating.cancel_scope.cancel()
 
     anyio.run(work, backend=backend)
+    assert read[0] == data  # not in the loop, where comparing takes its time, too
     assert len(gaps) > 100
     assert max(gaps) <= LIMIT, sorted(gaps)[-5:]
