@@ -12,8 +12,8 @@ namespace px::node {
 /// 0xFF and guest-sync-delimited and discards all up to its answer.
 class GuestAgent : public AgentPort {
  public:
-  GuestAgent(asio::any_io_executor executor, std::filesystem::path path)
-      : socket_{std::move(executor), std::move(path)} {}
+  GuestAgent(const asio::any_io_executor& executor, std::filesystem::path path)
+      : socket_{executor, std::move(path)} {}
 
   awaitable<json::value> call(std::string_view command, json::object arguments,
                               std::chrono::milliseconds limit) override;

@@ -10,8 +10,8 @@ namespace px::node {
 /// events are not looked at: what matters is asked for.
 class Qmp {
  public:
-  Qmp(asio::any_io_executor executor, std::filesystem::path path)
-      : socket_{std::move(executor), std::move(path)} {}
+  Qmp(const asio::any_io_executor& executor, std::filesystem::path path)
+      : socket_{executor, std::move(path)} {}
 
   /// Runs one command, connecting first when needed. Throws Error{rejected} with QEMU's own text,
   /// Error{unreachable} when QEMU is gone, Error{timeout} after `limit`.
