@@ -2,6 +2,7 @@
 
 #include "node/access.hpp"
 #include "node/cluster.hpp"
+#include "node/network/sdn_routes.hpp"
 #include "node/server.hpp"
 #include "node/state.hpp"
 #include "node/storage.hpp"
@@ -57,12 +58,14 @@ struct Node::Impl {
         vms{state, storages, options.name,
             options.simulation ? simulated_machines(*options.simulation)
                                : qemu_machines(executor, qemu)},
+        sdn{state, options.name},
         cluster{state, vms, options.simulation || qemu.accelerator == Accelerator::kvm} {
     access.add_routes(router);
     tasks.add_routes(router);
     storages.add_routes(router);
     cluster.add_routes(router);
-    add_vm_routes(router, VmServices{vms, tasks, cluster, pool});
+    std::make_shared<SdnRoutes>(sdn, tasks, networks)->add_routes(router);
+    add_vm_routes(router, VmServices{vms, tasks, cluster, sdn, pool});
     ServerOptions server_options;
     server_options.port = options.port;
     server_options.node_name = options.name;
@@ -80,6 +83,8 @@ struct Node::Impl {
   QemuHost qemu;
   std::string hardware;
   Vms vms;
+  SimulatedNetworks networks;
+  Sdn sdn;
   Cluster cluster;
   Router router;
   Faults faults;

@@ -24,9 +24,6 @@ constexpr int block_slots = 8;
 constexpr int first_nic_slot = 0x12;
 constexpr int nic_slots = 8;
 
-/// The one bridge that a NIC may name. It leads nowhere: this node has no networks yet.
-constexpr std::string_view only_bridge = "vmbr0";
-
 std::string slot(int number) {
   return fmt::format("{:#x}", number);
 }
@@ -321,8 +318,6 @@ json::object nic_device(const std::string& name, std::string_view text) {
   const Properties nic{text};
   // MODEL=MAC comes first in what is kept; QEMU's names are the same but for virtio's.
   const auto& [model, address] = nic.items().front();
-  const std::string bridge = nic.get("bridge", std::string{only_bridge});
-  if (bridge != only_bridge) refuse(fmt::format("bridge '{}' does not exist", bridge));
   int index = 0;
   std::from_chars(name.data() + 3, name.data() + name.size(), index);
   json::object device{{"driver", model == "virtio" ? "virtio-net-pci" : model},
