@@ -1,5 +1,6 @@
 #pragma once
 #include "node/cluster.hpp"
+#include "node/network/networks.hpp"
 #include "node/network/sdn_routes.hpp"
 #include "node/state.hpp"
 #include "node/storage.hpp"
@@ -30,17 +31,18 @@ struct TemporaryDirectory {
 class VmApi {
  public:
   VmApi(const asio::any_io_executor& executor, const std::filesystem::path& directory,
-        VmHardware hardware)
+        VmHardware hardware, bool real_networks = false)
       : state_{directory},
         tasks_{executor, state_, "pve1"},
         storages_{directory / "storage", "pve1", tasks_, threads_},
         vms{state_, storages_, "pve1", std::move(hardware)},
         sdn{state_, "pve1"},
+        networks_{make_networks(real_networks)},
         cluster_{state_, vms, false} {
     tasks_.add_routes(router_);
     cluster_.add_routes(router_);
-    add_vm_routes(router_, VmServices{vms, tasks_, cluster_, sdn, threads_});
-    std::make_shared<SdnRoutes>(sdn, tasks_, networks_)->add_routes(router_);
+    add_vm_routes(router_, VmServices{vms, tasks_, cluster_, sdn, *networks_, threads_});
+    std::make_shared<SdnRoutes>(sdn, tasks_, *networks_)->add_routes(router_);
   }
 
   /// The answer's `data`; throws ApiError.
@@ -110,7 +112,12 @@ class VmApi {
   Sdn sdn;
 
  private:
-  SimulatedNetworks networks_;
+  std::unique_ptr<NetworkMaker> make_networks(bool real) {
+    if (!real) return std::make_unique<SimulatedNetworks>();
+    return std::make_unique<Networks>(sdn, threads_, state_.path("network"), std::vector<pid_t>{});
+  }
+
+  std::unique_ptr<NetworkMaker> networks_;
   Cluster cluster_;
   Router router_;
 };

@@ -307,7 +307,7 @@ awaitable<void> SdnRoutes::reload(TaskLog& log, std::string user) {
     const TellAtEnd at_end{done};
     const auto turn = co_await self->applying_.acquire();
     try {
-      co_await self->networks_.apply(self->sdn_.running());
+      co_await self->networks_.apply();
     } catch (const Error& error) {
       done->failure = error.said;
       own_log.line(error.said);

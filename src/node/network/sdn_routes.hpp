@@ -1,4 +1,5 @@
 #pragma once
+#include "node/network/network_maker.hpp"
 #include "node/network/sdn.hpp"
 #include "node/route.hpp"
 #include "node/tasks.hpp"
@@ -7,23 +8,6 @@
 #include <vector>
 
 namespace px::node {
-
-/// Makes the networks of a configuration real, and says how they are.
-class NetworkMaker {
- public:
-  virtual ~NetworkMaker() = default;
-  /// After it the networks are those of `config`. Throws Error with the reason.
-  virtual awaitable<void> apply(const SdnConfig& config) = 0;
-  /// Why a VNet is not as it should be; empty when it is.
-  virtual std::string problem(const std::string& vnet) const = 0;
-};
-
-/// Networks of simulated machines: there as soon as they are asked for.
-class SimulatedNetworks : public NetworkMaker {
- public:
-  awaitable<void> apply(const SdnConfig&) override { co_return; }
-  std::string problem(const std::string&) const override { return {}; }
-};
 
 /// /cluster/sdn, /nodes/{node}/sdn and /nodes/{node}/network.
 /// (pve-network API2/Network/SDN; exchanges 12 and 24 to 29)

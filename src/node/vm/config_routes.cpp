@@ -222,16 +222,22 @@ awaitable<void> ConfigRoutes::take(VmPtr vm, HotplugStep step) {
     case HotplugStep::Kind::unplug_drive:
       co_await machine.unplug_drive(step.option);
       break;
-    case HotplugStep::Kind::plug_nic:
+    case HotplugStep::Kind::plug_nic: {
       enter_network(*vm, step.option, after);
-      co_await machine.plug_nic(step.option, services_.vms.setup(after));
+      MachineSetup setup = services_.vms.setup(after);
+      co_await services_.networks.plug(vm->id, machine.status().pid, step.option, setup);
+      co_await machine.plug_nic(step.option, setup);
       break;
+    }
     case HotplugStep::Kind::unplug_nic:
       co_await machine.unplug_nic(step.option);
+      co_await services_.networks.unplug(vm->id, step.option);
       services_.sdn.leave(NicPlace::parse(vm->config.current.at(step.option)));
       break;
     case HotplugStep::Kind::move_nic:
       enter_network(*vm, step.option, after);
+      co_await services_.networks.move(vm->id, machine.status().pid, step.option,
+                                       NicPlace::parse(after.at(step.option)));
       break;
   }
 }

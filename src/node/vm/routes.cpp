@@ -45,6 +45,7 @@ awaitable<void> VmServices::power_on(VmPtr vm, TaskLog& log, std::string load_sn
   }
   setup.load_snapshot = std::move(load_snapshot);
   try {
+    co_await networks.attach(vm->id, setup);
     co_await vm->machine->start(setup);
   } catch (const Error& error) {
     for (const auto& line : error.task_log) log.line(line);

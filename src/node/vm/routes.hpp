@@ -1,6 +1,6 @@
 #pragma once
 #include "node/cluster.hpp"
-#include "node/network/sdn.hpp"
+#include "node/network/network_maker.hpp"
 #include "node/tasks.hpp"
 #include "node/vm/vms.hpp"
 
@@ -12,6 +12,7 @@ struct VmServices {
   Tasks& tasks;
   Cluster& cluster;  ///< for its pools
   Sdn& sdn;
+  NetworkMaker& networks;
   asio::thread_pool& threads;
 
   using Work = std::function<awaitable<void>(VmPtr, TaskLog&)>;
