@@ -9,6 +9,7 @@
 
 #include <csignal>
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <thread>
@@ -40,6 +41,24 @@ std::string obstacle() {
 
 json::object simple_zone() {
   return {{"ipam", "pve"}, {"dhcp", "dnsmasq"}};
+}
+
+/// VNet vN with the subnet 10.77.N.0/24.
+void add_network(Sdn& sdn, int number, bool snat) {
+  sdn.change({}, "test", [&](SdnConfig& config, Ipam& ipam) {
+    if (!config.zones.contains("z")) add_zone(config, "z", simple_zone());
+    const auto vnet = fmt::format("v{}", number);
+    add_vnet(config, vnet, {{"zone", "z"}});
+    const auto id = fmt::format("z-10.77.{}.0-24", number);
+    config.subnets[id] = {
+        {"type", "subnet"},
+        {"vnet", vnet},
+        {"gateway", fmt::format("10.77.{}.1", number)},
+        {"snat", snat ? 1 : 0},
+        {"dhcp-range",
+         json::array{fmt::format("start-address=10.77.{0}.10,end-address=10.77.{0}.99", number)}}};
+    ipam.add_subnet(subnet_of(id, config.subnets[id]));
+  });
 }
 
 /// A machine beside QEMU: a network namespace with one card on a VNet.
@@ -100,8 +119,8 @@ class Guest {
   }
   /// Reads a file of an HTTP server.
   bool reads(const std::string& url) const {
-    return run(fmt::format("busybox timeout 2 busybox wget -q -O /dev/null {}", url)).exit_code ==
-           0;
+    return run(fmt::format("busybox timeout 2 busybox wget -Y off -q -O /dev/null {}", url))
+               .exit_code == 0;
   }
 
  private:
@@ -131,22 +150,7 @@ class RealNetworks : public ::testing::Test {
     networks_ = std::make_unique<Networks>(*sdn_, pool_, state_.path("network"), machines);
   }
 
-  void add_network(int number, bool snat = false) {
-    sdn_->change({}, "test", [&](SdnConfig& config, Ipam& ipam) {
-      if (!config.zones.contains("z")) add_zone(config, "z", simple_zone());
-      const auto vnet = fmt::format("v{}", number);
-      add_vnet(config, vnet, {{"zone", "z"}});
-      const auto id = fmt::format("z-10.77.{}.0-24", number);
-      config.subnets[id] = {
-          {"type", "subnet"},
-          {"vnet", vnet},
-          {"gateway", fmt::format("10.77.{}.1", number)},
-          {"snat", snat ? 1 : 0},
-          {"dhcp-range", json::array{fmt::format(
-                             "start-address=10.77.{0}.10,end-address=10.77.{0}.99", number)}}};
-      ipam.add_subnet(subnet_of(id, config.subnets[id]));
-    });
-  }
+  void add_network(int number) { node::add_network(*sdn_, number, false); }
   void apply() {
     sdn_->commit({}, true);
     px::testing::run(networks_->apply());
@@ -196,7 +200,8 @@ TEST_F(RealNetworks, leaveNothingOfTheNodeOpenToAGuest) {
       Process::spawn({"busybox", "httpd", "-f", "-p", "8006", "-h", directory_.path.string()}, "/",
                      directory_.path / "httpd.log", networks_->space()->for_machines());
   const auto answers = [this] {
-    return run_tool({"busybox", "wget", "-q", "-O", "/dev/null", "http://127.0.0.1:8006/flag"},
+    return run_tool({"busybox", "wget", "-Y", "off", "-q", "-O", "/dev/null",
+                     "http://127.0.0.1:8006/flag"},
                     networks_->space()->for_machines())
                .exit_code == 0;
   };
@@ -340,6 +345,121 @@ TEST(NodeNamespace, endsWithANodeThatIsKilled) {
   ::waitpid(node, nullptr, 0);
   for (int i = 0; i < 500 && members() > 0; ++i) std::this_thread::sleep_for(10ms);
   EXPECT_EQ(members(), 0);
+}
+
+/// A host with a network of its own and an outside behind a router, made of namespaces.
+class World {
+ public:
+  explicit World(const std::filesystem::path& directory)
+      : router_{Process::spawn({"unshare", "-n", "sleep", "600"}, directory,
+                               directory / "router.log")} {
+    std::ofstream{directory / "flag"} << "secret";
+    const auto ns = fmt::format("/proc/{}/ns/net", router_.pid());
+    const auto ours = std::filesystem::read_symlink("/proc/self/ns/net");
+    for (int i = 0; i < 500 && std::filesystem::read_symlink(ns) == ours; ++i) {
+      std::this_thread::sleep_for(2ms);
+    }
+    Inside inside;
+    inside.net = ::open(ns.c_str(), O_RDONLY | O_CLOEXEC);
+    run_tool({"sh", "-c",
+              fmt::format("ip link set lo up; ip link add wan0 type veth peer name eth0 netns {}; "
+                          "ip addr add 10.99.0.1/24 dev wan0; ip link set wan0 up",
+                          router_.pid())});
+    run_tool({"sh", "-c",
+              "ip link set lo up; ip addr add 203.0.113.9/32 dev lo; "
+              "ip addr add 10.99.0.2/24 dev eth0; ip link set eth0 up"},
+             inside);
+    run_tool({"ip", "route", "add", "default", "via", "10.99.0.2"});
+    serve(directory, inside);
+    serve(directory, {});
+    ::close(inside.net);
+    for (int i = 0; i < 100 && !reads("http://203.0.113.9/flag"); ++i) {
+      std::this_thread::sleep_for(20ms);
+    }
+  }
+  ~World() {
+    servers_.push_back(router_);
+    for (auto& server : servers_) {
+      server.kill();
+      while (server.alive()) std::this_thread::sleep_for(1ms);
+    }
+  }
+  World(const World&) = delete;
+  World& operator=(const World&) = delete;
+
+  static bool reads(const std::string& url) {
+    // Debian 12's busybox dies of wget's own option for a limit.
+    return run_tool({"busybox", "timeout", "2", "busybox", "wget", "-Y", "off", "-q", "-O",
+                     "/dev/null", url})
+               .exit_code == 0;
+  }
+
+ private:
+  void serve(const std::filesystem::path& directory, const Inside& inside) {
+    servers_.push_back(
+        Process::spawn({"busybox", "httpd", "-f", "-p", "80", "-h", directory.string()}, "/",
+                       directory / "world.log", inside));
+  }
+
+  Process router_;
+  std::vector<Process> servers_;
+};
+
+/// What is wrong with the way out of a host's guests; runs in a network namespace of its own.
+std::string try_the_way_out(const std::filesystem::path& directory) {
+  const World world{directory};
+  if (!World::reads("http://203.0.113.9/flag")) return "the host itself does not reach the outside";
+  if (!World::reads("http://10.99.0.1/flag")) return "the host's own server is not there";
+  State state{directory / "node"};
+  asio::thread_pool pool{1};
+  Sdn sdn{state, "pve1"};
+  Networks networks{sdn, pool, state.path("network"), {}};
+  add_network(sdn, 1, true);
+  add_network(sdn, 2, false);
+  sdn.commit({}, true);
+  sdn.confirm({"v1", "BC:24:11:00:00:01"}, "a", 101);
+  sdn.confirm({"v2", "BC:24:11:00:00:02"}, "b", 102);
+  px::testing::run(networks.apply());
+  Guest open{*networks.space(), directory, 1, "v1", "BC:24:11:00:00:01"};
+  Guest closed{*networks.space(), directory, 2, "v2", "BC:24:11:00:00:02"};
+  if (open.lease() != "10.77.1.10" || closed.lease() != "10.77.2.10") return "no lease";
+  if (!open.reads("http://203.0.113.9/flag")) return "SNAT leads nowhere";
+  if (closed.reads("http://203.0.113.9/flag")) return "without SNAT the outside is open";
+  for (const auto* forbidden :
+       {"10.99.0.1", "10.99.0.2", "198.18.255.2", "10.77.1.1", "127.0.0.1", "169.254.169.254"}) {
+    if (open.reads(fmt::format("http://{}/flag", forbidden))) {
+      return fmt::format("{} is open", forbidden);
+    }
+  }
+  return {};
+}
+
+TEST(NodeUplink, leadsOutWithSnatButNotToTheHostAndItsNetworks) {
+  if (const auto reason = obstacle(); !reason.empty()) GTEST_SKIP() << reason;
+  if (::geteuid() != 0) GTEST_SKIP() << "the world around it needs root";
+  if (run_tool({"sh", "-c", "command -v slirp4netns"}).exit_code != 0) {
+    GTEST_SKIP() << "slirp4netns is not installed";
+  }
+  const TemporaryDirectory directory;
+  const pid_t child = ::fork();
+  if (child == 0) {
+    std::string problem = "no network namespace";
+    if (::unshare(CLONE_NEWNET) == 0) {
+      try {
+        problem = try_the_way_out(directory.path);
+      } catch (const std::exception& error) {
+        problem = error.what();
+      }
+    }
+    std::ofstream{directory.path / "problem"} << problem;
+    ::_exit(0);
+  }
+  ::waitpid(child, nullptr, 0);
+  std::ifstream told{directory.path / "problem"};
+  ASSERT_TRUE(told.is_open());
+  std::string problem;
+  std::getline(told, problem);
+  EXPECT_EQ(problem, "");
 }
 
 }  // namespace
