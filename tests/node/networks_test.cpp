@@ -76,7 +76,9 @@ class Guest {
     for (int i = 0; i < 500 && std::filesystem::read_symlink(own) == outer; ++i) {
       std::this_thread::sleep_for(2ms);
     }
-    inside_ = space.for_machines();
+    // Descriptors of its own: the guest may outlive the node's.
+    const auto user = fmt::format("/proc/{}/ns/user", process_.pid());
+    if (!space.is_root()) inside_.user = ::open(user.c_str(), O_RDONLY | O_CLOEXEC);
     inside_.net = ::open(own.c_str(), O_RDONLY | O_CLOEXEC);
     const auto outside = fmt::format("guest{}", number);
     const auto made =
@@ -92,6 +94,7 @@ class Guest {
     process_.kill();
     while (process_.alive()) std::this_thread::sleep_for(1ms);
     ::close(inside_.net);
+    if (inside_.user >= 0) ::close(inside_.user);
   }
   Guest(const Guest&) = delete;
   Guest& operator=(const Guest&) = delete;

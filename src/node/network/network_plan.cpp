@@ -279,11 +279,13 @@ std::string firewall_rules(const std::map<std::string, PlannedNetwork>& networks
 std::string dhcp_config(const PlannedNetwork& network, const Ipam& ipam, const Uplink& uplink,
                         const std::filesystem::path& pid_file) {
   if (!network.has_dhcp) return {};
+  // In a user namespace of one user dnsmasq fails when it gives up its groups (guest-facts section
+  // 5); an empty group says that there is none to change to.
   std::string out = fmt::format(
       "interface={}\nexcept-interface=lo\nbind-interfaces\n"
       "no-hosts\nno-resolv\nno-ping\n"
       "leasefile-ro\ndhcp-authoritative\ndhcp-ignore=tag:!known\n"
-      "pid-file={}\nuser=root\ngroup=root\n",
+      "pid-file={}\nuser=root\ngroup=\n",
       network.name, pid_file.string());
   if (has_snat(network) && !uplink.resolver.empty()) {
     out += fmt::format("server={}\n", uplink.resolver);

@@ -68,6 +68,15 @@ std::optional<IpAddress> address_of(const sockaddr* address) {
   return parse_ip(text.data());
 }
 
+/// Throws Error{rejected} with what a tool said when it failed.
+void check(const ToolResult& done, const std::string& what) {
+  if (done.exit_code == 0) return;
+  auto text = fmt::format("{}: {}", what, done.errors);
+  while (text.ends_with('\n')) text.pop_back();
+  std::replace(text.begin(), text.end(), '\n', ' ');
+  throw Error{Errc::rejected, text};
+}
+
 }  // namespace
 
 std::vector<std::string> networks_of_host() {
@@ -195,11 +204,7 @@ std::map<std::string, Link> Networks::links() const {
 }
 
 void Networks::run(const std::vector<std::string>& argv) const {
-  const auto done = run_tool(argv, space_->for_helpers());
-  if (done.exit_code == 0) return;
-  auto text = fmt::format("{}: {}", fmt::join(argv, " "), done.errors);
-  std::replace(text.begin(), text.end(), '\n', ' ');
-  throw Error{Errc::rejected, text};
+  check(run_tool(argv, space_->for_helpers()), fmt::format("{}", fmt::join(argv, " ")));
 }
 
 void Networks::change_links(const std::string& lines) const {
@@ -236,7 +241,9 @@ void Networks::serve(const PlannedNetwork& network, const Ipam& ipam) {
   const auto file = directory_ / (network.name + ".conf");
   write_file(file, config);
   // It goes into the background when its sockets are open, and says so by its exit code.
-  run(Namespace::as_member({"dnsmasq", "--conf-file=" + file.string()}));
+  check(run_tool(Namespace::as_member({"dnsmasq", "--conf-file=" + file.string()}),
+                 space_->for_helpers()),
+        fmt::format("DHCP server of {}", network.name));
   served_[network.name] = config;
 }
 
