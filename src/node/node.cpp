@@ -2,6 +2,8 @@
 
 #include "node/access.hpp"
 #include "node/cluster.hpp"
+#include "node/network/networks.hpp"
+#include "node/network/sdn_routes.hpp"
 #include "node/server.hpp"
 #include "node/state.hpp"
 #include "node/storage.hpp"
@@ -9,6 +11,7 @@
 #include "node/vm/accelerator.hpp"
 #include "node/vm/routes.hpp"
 #include "node/vm/vms.hpp"
+#include "support/log.hpp"
 
 #include <fmt/format.h>
 
@@ -57,12 +60,15 @@ struct Node::Impl {
         vms{state, storages, options.name,
             options.simulation ? simulated_machines(*options.simulation)
                                : qemu_machines(executor, qemu)},
+        sdn{state, options.name},
+        networks{make_networks(pool)},
         cluster{state, vms, options.simulation || qemu.accelerator == Accelerator::kvm} {
     access.add_routes(router);
     tasks.add_routes(router);
     storages.add_routes(router);
     cluster.add_routes(router);
-    add_vm_routes(router, VmServices{vms, tasks, cluster, pool});
+    std::make_shared<SdnRoutes>(sdn, tasks, *networks)->add_routes(router);
+    add_vm_routes(router, VmServices{vms, tasks, cluster, sdn, *networks, pool});
     ServerOptions server_options;
     server_options.port = options.port;
     server_options.node_name = options.name;
@@ -70,6 +76,25 @@ struct Node::Impl {
     server_options.refusal_delay = options.refusal_delay;
     server = std::make_unique<Server>(executor, state, router, access, faults,
                                       storages.spool_folder(), server_options);
+  }
+
+  std::unique_ptr<NetworkMaker> make_networks(asio::thread_pool& pool) {
+    if (options.simulation) return std::make_unique<SimulatedNetworks>();
+    std::vector<pid_t> machines;
+    for (const auto& [vmid, vm] : vms.all()) {
+      const auto status = vm->machine->status();
+      if (status.running) machines.push_back(status.pid);
+    }
+    return std::make_unique<Networks>(sdn, pool, state.directory() / "run" / "network", machines);
+  }
+
+  /// The networks that an earlier node had applied.
+  awaitable<void> restore_networks() {
+    try {
+      co_await networks->apply();
+    } catch (const Error& error) {
+      log::warn("the networks are not there: {}", error.said);
+    }
   }
 
   NodeOptions options;
@@ -80,6 +105,8 @@ struct Node::Impl {
   QemuHost qemu;
   std::string hardware;
   Vms vms;
+  Sdn sdn;
+  std::unique_ptr<NetworkMaker> networks;
   Cluster cluster;
   Router router;
   Faults faults;
@@ -124,6 +151,7 @@ void Node::on_request(
 
 awaitable<void> Node::run() {
   co_await impl_->vms.refresh();
+  co_await impl_->restore_networks();
   co_await impl_->server->run();
 }
 

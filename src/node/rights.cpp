@@ -16,6 +16,8 @@ constexpr std::string_view power_by_agent = "VM.PowerMgmt|VM.GuestAgent.Unrestri
 constexpr std::string_view change_vm =
     "VM.Config.Disk|VM.Config.CDROM|VM.Config.CPU|VM.Config.Memory|VM.Config.Network|"
     "VM.Config.HWType|VM.Config.Options|VM.Config.Cloudinit";
+constexpr std::string_view sdn_zone = "/sdn/zones/{zone}";
+constexpr std::string_view sdn_vnet = "/sdn/zones/{zone}/{vnet}";
 constexpr std::string_view see_storage = "Datastore.Audit|Datastore.AllocateSpace";
 
 /// `permissions` of api-schema.json; tests/api compares.
@@ -28,6 +30,23 @@ constexpr std::array rights{
     Right{"GET", "/pools/{poolid}", "/pool/{poolid}", "Pool.Audit"},
     Right{"PUT", "/pools/{poolid}", "/pool/{poolid}", "Pool.Allocate"},
     Right{"DELETE", "/pools/{poolid}", "/pool/{poolid}", "Pool.Allocate"},
+    Right{"GET", "/cluster/sdn", "/sdn", "SDN.Audit"},
+    Right{"PUT", "/cluster/sdn", "/sdn", "SDN.Allocate"},
+    Right{"POST", "/cluster/sdn/lock", "/sdn", "SDN.Allocate"},
+    Right{"DELETE", "/cluster/sdn/lock", "/sdn", "SDN.Allocate"},
+    Right{"POST", "/cluster/sdn/rollback", "/sdn", "SDN.Allocate"},
+    Right{"POST", "/cluster/sdn/zones", "/sdn/zones", "SDN.Allocate"},
+    Right{"GET", "/cluster/sdn/zones/{zone}", sdn_zone, "SDN.Allocate"},
+    Right{"PUT", "/cluster/sdn/zones/{zone}", sdn_zone, "SDN.Allocate"},
+    Right{"DELETE", "/cluster/sdn/zones/{zone}", sdn_zone, "SDN.Allocate"},
+    Right{"POST", "/cluster/sdn/vnets", sdn_zone, "SDN.Allocate"},
+    Right{"POST", "/cluster/sdn/vnets/{vnet}/ips", sdn_vnet, "SDN.Allocate"},
+    Right{"PUT", "/cluster/sdn/vnets/{vnet}/ips", sdn_vnet, "SDN.Allocate"},
+    Right{"DELETE", "/cluster/sdn/vnets/{vnet}/ips", sdn_vnet, "SDN.Allocate"},
+    Right{"GET", "/cluster/sdn/ipams/{ipam}", "/sdn/ipams/{ipam}", "SDN.Allocate"},
+    Right{"GET", "/nodes/{node}/sdn/zones/{zone}", sdn_zone, "SDN.Audit"},
+    Right{"GET", "/nodes/{node}/sdn/zones/{zone}/content", sdn_zone, "SDN.Audit"},
+    Right{"GET", "/nodes/{node}/network/{iface}", "/nodes/{node}", "Sys.Audit"},
     Right{"GET", "/storage/{storage}", "/storage/{storage}", "Datastore.Allocate"},
     Right{"GET", "/nodes/{node}/storage/{storage}/status", "/storage/{storage}", see_storage},
     Right{"GET", "/nodes/{node}/storage/{storage}/content", "/storage/{storage}", see_storage},
@@ -100,6 +119,12 @@ constexpr std::array filtered{std::string_view{"/nodes/{node}/qemu"},
                               std::string_view{"/nodes/{node}/storage"},
                               std::string_view{"/cluster/resources"},
                               std::string_view{"/cluster/tasks"},
+                              std::string_view{"/cluster/sdn/zones"},
+                              std::string_view{"/cluster/sdn/vnets"},
+                              std::string_view{"/cluster/sdn/ipams"},
+                              std::string_view{"/cluster/sdn/ipams/{ipam}/status"},
+                              std::string_view{"/nodes/{node}/network"},
+                              std::string_view{"/nodes/{node}/sdn/zones"},
                               std::string_view{"/pools"},
                               std::string_view{"/storage"}};
 
@@ -111,16 +136,22 @@ bool holds(const List& list, std::string_view path) {
 /// The object with its placeholders filled.
 std::string fill(std::string_view object, const std::map<std::string, std::string>& path_values,
                  const Values& given) {
-  const auto open = object.find('{');
-  if (open == std::string_view::npos) return std::string{object};
-  const std::string name{object.substr(open + 1, object.find('}') - open - 1)};
-  std::string value;
-  if (const auto it = path_values.find(name); it != path_values.end()) {
-    value = it->second;
-  } else if (const auto parameter = given.find(name); parameter != given.end()) {
-    value = parameter->second.back();
+  std::string out;
+  while (!object.empty()) {
+    const auto open = std::min(object.find('{'), object.size());
+    out += object.substr(0, open);
+    object.remove_prefix(open);
+    if (object.empty()) break;
+    const auto end = object.find('}');
+    const std::string name{object.substr(1, end - 1)};
+    object.remove_prefix(end + 1);
+    if (const auto it = path_values.find(name); it != path_values.end()) {
+      out += it->second;
+    } else if (const auto parameter = given.find(name); parameter != given.end()) {
+      out += parameter->second.back();
+    }
   }
-  return std::string{object.substr(0, open)} + value;
+  return out;
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "node/route.hpp"
 
+#include "node/network/address.hpp"
 #include "support/bytes.hpp"
 
 #include <fmt/format.h>
@@ -73,6 +74,36 @@ bool matches(const std::string& value, const std::string& pattern) {
   return std::regex_match(value, it->second);
 }
 
+/// The same for the formats of networks (pve-common JSONSchema.pm, pve-network SubnetPlugin.pm).
+std::string network_format_problem(const std::string& format, const std::string& value) {
+  if (format == "ip") {
+    if (parse_ip(value)) return {};
+    return "value does not look like a valid IP address\n";
+  }
+  if (format == "mac-addr") {
+    if (matches(value, "[0-9a-fA-F][02468aceACE](:[0-9a-fA-F]{2}){5}")) return {};
+    return "value does not look like a valid unicast MAC address\n";
+  }
+  if (format == "pve-sdn-subnet-id") {
+    // A subnet is made by its CIDR and named by ZONE-ADDRESS-PREFIX afterwards.
+    const auto prefix = value.rfind('-');
+    const auto address = value.find('-') + 1;
+    const bool is_id = value.find('/') == std::string::npos && prefix + 1 > address;
+    const auto cidr = is_id ? fmt::format("{}/{}", value.substr(address, prefix - address),
+                                          value.substr(prefix + 1))
+                            : value;
+    if (Cidr::parse(cidr)) return {};
+    return "value does not look like a valid CIDR network\n";
+  }
+  if (format == "pve-sdn-dhcp-range") {
+    for (const auto* key : {"start-address", "end-address"}) {
+      if (("," + value).find(fmt::format(",{}=", key)) != std::string::npos) continue;
+      return fmt::format("format error\n{}: property is missing and it is not optional\n", key);
+    }
+  }
+  return {};
+}
+
 /// What a named format of the schema says about a value, or nothing (pve-common JSONSchema.pm,
 /// pve-storage and pve-access-control; texts from exchanges 02 and 03).
 std::string format_problem(const std::string& format, const std::string& value) {
@@ -96,7 +127,7 @@ std::string format_problem(const std::string& format, const std::string& value) 
     if (matches(value, "images|rootdir|vztmpl|iso|backup|snippets|import|none")) return {};
     return fmt::format("invalid content type '{}'\n", value);
   }
-  return {};
+  return network_format_problem(format, value);
 }
 
 std::string type_problem(const Param& param, const std::string& value) {
@@ -171,6 +202,11 @@ std::string path_problem(const std::string& name, const std::string& value) {
     return problem({.name = name, .format = name == "node" ? "pve-node" : "pve-storage-id"}, value);
   }
   if (name == "poolid") return problem({.name = name, .format = "pve-poolid"}, value);
+  if (name == "zone" || name == "vnet") {
+    return problem({.name = name, .max_length = 8, .pattern = "[a-zA-Z][a-zA-Z0-9]*[a-zA-Z0-9]"},
+                   value);
+  }
+  if (name == "subnet") return problem({.name = name, .format = "pve-sdn-subnet-id"}, value);
   if (name == "tokenid")
     return problem({.name = name, .pattern = "[A-Za-z][A-Za-z0-9._-]+"}, value);
   return {};

@@ -37,14 +37,15 @@ class QemuGuest : public ::testing::Test {
 
   /// A node over the same directory, as after a restart.
   template <class Use>
-  void with_node(Use use) {
-    auto body = [](const fs::path& at, const QemuHost& host, Use& action) -> awaitable<void> {
+  void with_node(Use use, bool real_networks = false) {
+    auto body = [](const fs::path& at, const QemuHost& host, bool networks,
+                   Use& action) -> awaitable<void> {
       const auto executor = co_await asio::this_coro::executor;
-      VmApi api{executor, at, qemu_machines(executor, host)};
+      VmApi api{executor, at, qemu_machines(executor, host), networks};
       co_await api.vms.refresh();
       co_await action(api);
     };
-    px::testing::run(body(directory_.path, host_, use));
+    px::testing::run(body(directory_.path, host_, real_networks, use));
   }
 
   static awaitable<void> wait_for_agent(VmApi& api, std::string vm) {
@@ -158,6 +159,78 @@ TEST_F(QemuGuest, bootsUnderUefiAndShutsDownByItself) {
     EXPECT_EQ(co_await shell(api, "/101", "echo still here"), "still here\n");
     EXPECT_EQ(co_await api.task("POST", "/101/status/shutdown", {{"timeout", "40"}}), "OK");
   });
+}
+
+TEST_F(QemuGuest, talksOnItsVnetsAndNowhereElse) {
+  if (::geteuid() != 0) GTEST_SKIP() << "networks need root here";
+  if (run_tool({"sh", "-c", "command -v nft && command -v dnsmasq"}).exit_code != 0) {
+    GTEST_SKIP() << "nft or dnsmasq is not installed";
+  }
+  with_node(
+      [](VmApi& api) -> awaitable<void> {
+        for (const auto* number : {"1", "2"}) {
+          const auto zone = fmt::format("z{}", number);
+          const auto vnet = fmt::format("v{}", number);
+          co_await api.send(
+              "POST", "/cluster/sdn/zones",
+              {{"zone", zone}, {"type", "simple"}, {"ipam", "pve"}, {"dhcp", "dnsmasq"}});
+          co_await api.send("POST", "/cluster/sdn/vnets", {{"vnet", vnet}, {"zone", zone}});
+          co_await api.send("POST", fmt::format("/cluster/sdn/vnets/{}/subnets", vnet),
+                            {{"subnet", fmt::format("10.88.{}.0/24", number)},
+                             {"type", "subnet"},
+                             {"gateway", fmt::format("10.88.{}.1", number)}});
+        }
+        EXPECT_EQ(co_await api.end_of(co_await api.send("PUT", "/cluster/sdn")), "OK");
+        co_return;
+      },
+      true);
+  with_node(
+      [this](VmApi& api) -> awaitable<void> {
+        EXPECT_EQ(co_await api.end_of(co_await api.send("PUT", "/cluster/sdn")), "OK");
+        co_await make_template(api);
+        EXPECT_EQ(co_await api.task("POST", "/100/clone", {{"newid", "102"}}), "OK");
+        EXPECT_EQ(co_await api.vm("PUT", "/101/config", {{"net0", "virtio,bridge=v1"}}), nullptr);
+        EXPECT_EQ(
+            co_await api.vm("PUT", "/102/config", {{"net0", "virtio=BC:24:11:00:00:22,bridge=v1"}}),
+            nullptr);
+        co_await api.send(
+            "PUT", "/cluster/sdn/vnets/v1/ips",
+            {{"zone", "z1"}, {"ip", "10.88.1.77"}, {"mac", "BC:24:11:00:00:22"}, {"vmid", "102"}});
+        EXPECT_EQ(co_await api.task("POST", "/101/status/start"), "OK");
+        EXPECT_EQ(co_await api.task("POST", "/102/status/start"), "OK");
+        co_await wait_for_agent(api, "/101");
+        co_await wait_for_agent(api, "/102");
+        const auto has_address = [&](std::string vm, std::string ip) -> awaitable<bool> {
+          for (int i = 0; i < 100; ++i) {
+            const json::value answer = co_await api.vm("GET", vm + "/agent/network-get-interfaces");
+            if (boost::json::serialize(answer).find('"' + ip + '"') != std::string::npos) {
+              co_return true;
+            }
+            co_await sleep_for(200ms);
+          }
+          co_return false;
+        };
+        EXPECT_TRUE(co_await has_address("/101", "10.88.1.2"));
+        EXPECT_TRUE(co_await has_address("/102", "10.88.1.77")) << "its booking was moved";
+        // The guest has no ping; a port where nobody listens is refused by who is there.
+        const auto reaches = [&](std::string vm, std::string ip) -> awaitable<bool> {
+          const auto said = co_await shell(
+              api, vm, fmt::format("timeout 3 bash -c 'exec 3<>/dev/tcp/{}/9' 2>&1", ip));
+          co_return said.find("Connection refused") != std::string::npos;
+        };
+        EXPECT_TRUE(co_await reaches("/101", "10.88.1.77"));
+        EXPECT_FALSE(co_await reaches("/101", "10.88.2.1"));
+        // Moved to the other VNet while it runs, the first guest loses sight of the second.
+        const auto nic = co_await api.option(101, "net0");
+        EXPECT_EQ(co_await api.vm("PUT", "/101/config",
+                                  {{"net0", nic.substr(0, nic.find(',')) + ",bridge=v2"}}),
+                  nullptr);
+        EXPECT_FALSE(co_await reaches("/101", "10.88.1.77"));
+        EXPECT_EQ(co_await api.vm("PUT", "/102/config", {{"net1", "virtio,bridge=v2"}}), nullptr);
+        EXPECT_EQ(co_await api.vm("PUT", "/102/config", {{"delete", "net1"}}), nullptr);
+        co_await api.vms.stop_all();
+      },
+      true);
 }
 
 }  // namespace

@@ -1,5 +1,7 @@
 #pragma once
 #include "node/cluster.hpp"
+#include "node/network/networks.hpp"
+#include "node/network/sdn_routes.hpp"
 #include "node/state.hpp"
 #include "node/storage.hpp"
 #include "node/tasks.hpp"
@@ -29,15 +31,18 @@ struct TemporaryDirectory {
 class VmApi {
  public:
   VmApi(const asio::any_io_executor& executor, const std::filesystem::path& directory,
-        VmHardware hardware)
+        VmHardware hardware, bool real_networks = false)
       : state_{directory},
         tasks_{executor, state_, "pve1"},
         storages_{directory / "storage", "pve1", tasks_, threads_},
         vms{state_, storages_, "pve1", std::move(hardware)},
+        sdn{state_, "pve1"},
+        networks_{make_networks(real_networks)},
         cluster_{state_, vms, false} {
     tasks_.add_routes(router_);
     cluster_.add_routes(router_);
-    add_vm_routes(router_, VmServices{vms, tasks_, cluster_, threads_});
+    add_vm_routes(router_, VmServices{vms, tasks_, cluster_, sdn, *networks_, threads_});
+    std::make_shared<SdnRoutes>(sdn, tasks_, *networks_)->add_routes(router_);
   }
 
   /// The answer's `data`; throws ApiError.
@@ -61,6 +66,9 @@ class VmApi {
   /// Sends what starts a task, waits for its end, and returns its exit status.
   awaitable<std::string> task(std::string method, std::string path, Params params = {}) {
     const json::value upid = co_await vm(std::move(method), std::move(path), std::move(params));
+    co_return co_await end_of(upid);
+  }
+  awaitable<std::string> end_of(json::value upid) {
     const std::string at = "/nodes/pve1/tasks/" + std::string{upid.as_string()} + "/status";
     for (;;) {
       const json::value status = co_await send("GET", at);
@@ -101,8 +109,15 @@ class VmApi {
 
  public:
   Vms vms;
+  Sdn sdn;
 
  private:
+  std::unique_ptr<NetworkMaker> make_networks(bool real) {
+    if (!real) return std::make_unique<SimulatedNetworks>();
+    return std::make_unique<Networks>(sdn, threads_, state_.path("network"), std::vector<pid_t>{});
+  }
+
+  std::unique_ptr<NetworkMaker> networks_;
   Cluster cluster_;
   Router router_;
 };

@@ -24,9 +24,6 @@ constexpr int block_slots = 8;
 constexpr int first_nic_slot = 0x12;
 constexpr int nic_slots = 8;
 
-/// The one bridge that a NIC may name. It leads nowhere: this node has no networks yet.
-constexpr std::string_view only_bridge = "vmbr0";
-
 std::string slot(int number) {
   return fmt::format("{:#x}", number);
 }
@@ -136,7 +133,7 @@ class CommandLine {
     for (const auto& drive : drives_of(options_)) add_drive(drive);
     for (int i = 0; i < 32; ++i) {
       const auto nic = options_.find(fmt::format("net{}", i));
-      if (nic != options_.end()) device(nic_device(nic->first, nic->second));
+      if (nic != options_.end()) add_nic(nic->first, nic->second);
     }
     if (!setup_.load_snapshot.empty()) add({"-loadvm", setup_.load_snapshot});
     return std::move(argv_);
@@ -249,6 +246,15 @@ class CommandLine {
     if (!efi) device(drive_device(options_, drive, has_medium));
   }
 
+  void add_nic(const std::string& name, const std::string& value) {
+    const auto tap = setup_.taps.find(name);
+    if (tap != setup_.taps.end()) {
+      add({"-netdev",
+           fmt::format("tap,id={},ifname={},script=no,downscript=no", name, tap->second)});
+    }
+    device(nic_device(name, value, tap != setup_.taps.end()));
+  }
+
   const QemuHost& host_;
   int vmid_;
   const MachineSetup& setup_;
@@ -317,12 +323,10 @@ json::object drive_device(const Options& options, const Drive& drive, bool has_m
   return device;
 }
 
-json::object nic_device(const std::string& name, std::string_view text) {
+json::object nic_device(const std::string& name, std::string_view text, bool connected) {
   const Properties nic{text};
   // MODEL=MAC comes first in what is kept; QEMU's names are the same but for virtio's.
   const auto& [model, address] = nic.items().front();
-  const std::string bridge = nic.get("bridge", std::string{only_bridge});
-  if (bridge != only_bridge) refuse(fmt::format("bridge '{}' does not exist", bridge));
   int index = 0;
   std::from_chars(name.data() + 3, name.data() + name.size(), index);
   json::object device{{"driver", model == "virtio" ? "virtio-net-pci" : model},
@@ -330,6 +334,7 @@ json::object nic_device(const std::string& name, std::string_view text) {
                       {"mac", address},
                       {"romfile", ""}};
   if (index < nic_slots) device["addr"] = slot(first_nic_slot + index);
+  if (connected) device["netdev"] = name;
   return device;
 }
 

@@ -7,7 +7,7 @@
 /// The QEMU command line of a configuration. Pure: no file is looked at.
 ///
 /// It follows Proxmox VE's where the guest can see it (buses, addresses, names of devices) and is
-/// leaner elsewhere: no option ROMs, no default devices, no network backend. What a start writes
+/// leaner elsewhere: no option ROMs, no default devices. What a start writes
 /// to a linked clone is not flushed (`cache=unsafe`): the VMs of a local node are throwaway.
 namespace px::node {
 
@@ -35,7 +35,8 @@ std::vector<std::string> qemu_command_line(const QemuHost& host, int vmid,
 /// Arguments of `blockdev-add` for a drive with a medium, of `device_add` for a drive or NIC.
 json::object block_node(const Drive& drive, const std::filesystem::path& path);
 json::object drive_device(const Options& options, const Drive& drive, bool has_medium);
-json::object nic_device(const std::string& name, std::string_view text);
+/// `connected`: to the netdev of the same name.
+json::object nic_device(const std::string& name, std::string_view text, bool connected);
 
 /// The block node of a drive, e.g. `drive-scsi0`.
 std::string node_name_of(std::string_view drive);

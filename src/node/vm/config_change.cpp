@@ -1,8 +1,10 @@
 #include "node/vm/config_change.hpp"
 
+#include "node/network/sdn.hpp"
 #include "node/vm/command_line.hpp"
 
 #include <algorithm>
+#include <array>
 
 namespace px::node {
 
@@ -24,8 +26,16 @@ bool has_hotplug(const Options& options, std::string_view feature) {
   return ("," + text + ",").find(fmt::format(",{},", feature)) != std::string::npos;
 }
 
-bool is_nic(std::string_view name) {
-  return name.starts_with("net") && name.size() > 3 && name[3] >= '0' && name[3] <= '9';
+/// Whether a NIC stays the same card: the guest sees nothing of the change.
+bool is_same_card(const std::string& left, const std::string& right) {
+  constexpr std::array<std::string_view, 3> outside{"bridge", "firewall", "link_down"};
+  Properties a{left};
+  Properties b{right};
+  for (const auto key : outside) {
+    a.erase(key);
+    b.erase(key);
+  }
+  return a.print() == b.print();
 }
 
 bool plugs_drives(const Options& options, const std::string& name) {
@@ -80,8 +90,10 @@ class Planner {
       step(HotplugStep::Kind::change_medium, name);
     } else if (is_new && is_drive && plugs_drives(current(), name)) {
       step(HotplugStep::Kind::plug_drive, name);
-    } else if (is_new && is_nic(name) && plugs_nics(current())) {
+    } else if (is_new && is_nic_option(name) && plugs_nics(current())) {
       step(HotplugStep::Kind::plug_nic, name);
+    } else if (!is_new && is_nic_option(name) && is_same_card(old->second, value)) {
+      step(HotplugStep::Kind::move_nic, name);
     }
   }
 
@@ -95,7 +107,7 @@ class Planner {
     plan_.config.pending_delete.push_back(name);
     if (is_drive_option(name) && plugs_drives(current(), name)) {
       step(HotplugStep::Kind::unplug_drive, name);
-    } else if (is_nic(name) && plugs_nics(current())) {
+    } else if (is_nic_option(name) && plugs_nics(current())) {
       step(HotplugStep::Kind::unplug_nic, name);
     }
   }

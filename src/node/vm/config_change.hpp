@@ -16,7 +16,7 @@ struct ConfigChange {
 
 /// One thing to do with the running machine; when it fails, its option stays pending.
 struct HotplugStep {
-  enum class Kind { change_medium, plug_drive, unplug_drive, plug_nic, unplug_nic };
+  enum class Kind { change_medium, plug_drive, unplug_drive, plug_nic, unplug_nic, move_nic };
   Kind kind;
   std::string option;
 };
@@ -26,8 +26,9 @@ struct HotplugStep {
 ///
 /// The rules are Proxmox VE's (vmconfig_hotplug_pending in qemu-server; pve-facts 6 and 10a): names
 /// and notes change at once; a CD drive that is there takes a medium at once, whatever `hotplug`
-/// says; new SCSI drives and NICs are plugged when `hotplug` has them; the rest waits.
-/// Not plugged here, though PVE does: virtio-blk disks, and NICs of a q35 machine.
+/// says; new SCSI drives and NICs are plugged when `hotplug` has them; a NIC that keeps its model
+/// and MAC moves to another bridge at once (exchange 28); the rest waits. Not plugged here, though
+/// PVE does: virtio-blk disks, and NICs of a q35 machine.
 struct ConfigPlan {
   VmConfig config;
   std::vector<HotplugStep> steps;

@@ -1,5 +1,6 @@
 #include "node/vm/config_routes.hpp"
 
+#include "node/vm/nics.hpp"
 #include "node/vm/vm_options.hpp"
 
 #include <algorithm>
@@ -183,9 +184,9 @@ awaitable<void> ConfigRoutes::apply(VmPtr vm, Request request, TaskLog& log) {
   const std::vector<std::string> removed = request.change.remove;
   for (const auto& name : removed) co_await keep_disk(vm, name, request, log);
   ConfigPlan plan = plan_change(vm->config, request.change, vm->machine->status().running);
+  auto failures = rebook_nics(services_.sdn, vm->id, vm->config.current, plan.config);
   vm->config = std::move(plan.config);
   services_.vms.save(*vm);
-  std::map<std::string, std::string> failures;
   for (const auto& step : plan.steps) {
     try {
       co_await take(vm, step);
@@ -193,6 +194,9 @@ awaitable<void> ConfigRoutes::apply(VmPtr vm, Request request, TaskLog& log) {
     } catch (const Error& error) {
       failures[step.option] =
           fmt::format("unable to apply pending change {} : {}", step.option, error.said);
+    } catch (const ApiError& error) {
+      failures[step.option] =
+          fmt::format("unable to apply pending change {} : {}", step.option, error.message);
     }
   }
   if (!plan.steps.empty()) services_.vms.save(*vm);
@@ -218,13 +222,33 @@ awaitable<void> ConfigRoutes::take(VmPtr vm, HotplugStep step) {
     case HotplugStep::Kind::unplug_drive:
       co_await machine.unplug_drive(step.option);
       break;
-    case HotplugStep::Kind::plug_nic:
-      co_await machine.plug_nic(step.option, services_.vms.setup(after));
+    case HotplugStep::Kind::plug_nic: {
+      enter_network(*vm, step.option, after);
+      MachineSetup setup = services_.vms.setup(after);
+      co_await services_.networks.plug(vm->id, machine.status().pid, step.option, setup);
+      co_await machine.plug_nic(step.option, setup);
       break;
+    }
     case HotplugStep::Kind::unplug_nic:
       co_await machine.unplug_nic(step.option);
+      co_await services_.networks.unplug(vm->id, step.option);
+      services_.sdn.leave(NicPlace::parse(vm->config.current.at(step.option)));
+      break;
+    case HotplugStep::Kind::move_nic:
+      enter_network(*vm, step.option, after);
+      co_await services_.networks.move(vm->id, machine.status().pid, step.option,
+                                       NicPlace::parse(after.at(step.option)));
       break;
   }
+}
+
+/// Of a NIC that is plugged into a running VM, or moved to another bridge.
+void ConfigRoutes::enter_network(const Vm& vm, const std::string& nic, const Options& after) {
+  const auto place = NicPlace::parse(after.at(nic));
+  services_.sdn.check_bridge(place.bridge);
+  const auto old = vm.config.current.find(nic);
+  if (old != vm.config.current.end()) services_.sdn.leave(NicPlace::parse(old->second));
+  services_.sdn.join(place, option_or(after, "name"), vm.id);
 }
 
 /// A removed drive's disk stays as `unusedN`, or is destroyed with `force`; a removed `unusedN` is

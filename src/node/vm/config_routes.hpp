@@ -24,6 +24,7 @@ class ConfigRoutes : public std::enable_shared_from_this<ConfigRoutes> {
   Request request_of(const Call& call) const;
   /// The caller holds the lock.
   awaitable<void> apply(VmPtr vm, Request request, TaskLog& log);
+  void enter_network(const Vm& vm, const std::string& nic, const Options& after);
   awaitable<void> take(VmPtr vm, HotplugStep step);
   awaitable<void> keep_disk(VmPtr vm, std::string name, Request& request, TaskLog& log);
 

@@ -141,6 +141,7 @@ awaitable<void> LifecycleRoutes::or_remove(VmPtr half_made, awaitable<void> work
     cancelled = std::current_exception();
   }
   services_.cluster.leave(half_made->id);
+  services_.sdn.leave_all(half_made->config.current);
   services_.vms.remove(*half_made);
   if (cancelled) std::rethrow_exception(cancelled);
   throw ApiError{500, refusal + failure};
@@ -156,6 +157,13 @@ awaitable<void> LifecycleRoutes::build(VmPtr vm, Options options, TaskLog& log) 
   }
   vm->config.current = std::move(options);
   services_.vms.save(*vm);
+  join_networks(*vm, log);
+}
+
+/// A clone or a new VM that gets no address is made all the same (exchange 25).
+void LifecycleRoutes::join_networks(const Vm& vm, TaskLog& log) {
+  services_.sdn.join_all(vm.config.current, vm.id,
+                         [&log](std::string text) { log.line(std::move(text)); });
 }
 
 void LifecycleRoutes::check_linkable(const Vm& source) const {
@@ -260,6 +268,7 @@ awaitable<void> LifecycleRoutes::copy_disks(VmPtr source, VmPtr target, CloneReq
   }
   target->config.current = std::move(options);
   services_.vms.save(*target);
+  join_networks(*target, log);
 }
 
 awaitable<json::value> LifecycleRoutes::make_template(Call& call) {
@@ -322,6 +331,7 @@ awaitable<json::value> LifecycleRoutes::destroy(Call& call) {
         }
         self->check_unused_base(*gone);
         self->services_.cluster.leave(gone->id);
+        self->services_.sdn.leave_all(gone->config.current);
         self->services_.vms.remove(*gone);
         co_return;
       });

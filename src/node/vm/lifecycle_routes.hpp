@@ -29,6 +29,7 @@ class LifecycleRoutes : public std::enable_shared_from_this<LifecycleRoutes> {
   awaitable<void> build(VmPtr vm, Options options, TaskLog& log);
   awaitable<void> copy_disks(VmPtr source, VmPtr target, CloneRequest request, TaskLog& log);
   void check_linkable(const Vm& source) const;
+  void join_networks(const Vm& vm, TaskLog& log);
   void check_unused_base(const Vm& vm) const;
   Options clone_options(const Vm& source, const CloneRequest& request) const;
 

@@ -1,4 +1,5 @@
 #pragma once
+#include "node/vm/process.hpp"
 #include "node/vm/vm_config.hpp"
 #include "support/async.hpp"
 #include "support/json.hpp"
@@ -49,6 +50,9 @@ struct MachineSetup {
   Options options;
   /// Path of each volume that a drive names; a CD drive without a medium names none.
   std::map<std::string, std::filesystem::path> volumes;
+  /// The interface of each NIC that leads somewhere, and the namespaces where it is.
+  std::map<std::string, std::string> taps{};
+  Inside inside{};
   /// Continue from this snapshot with memory; empty = boot.
   std::string load_snapshot;
 };

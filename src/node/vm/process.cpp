@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <fstream>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <sstream>
 #include <sys/wait.h>
@@ -46,15 +47,27 @@ std::vector<char*> pointers(const std::vector<std::string>& argv) {
   return out;
 }
 
+/// Into the user namespace first: it gives the rights for the others.
+bool enter(const Inside& inside) {
+  const std::array<std::pair<int, int>, 3> namespaces{
+      {{inside.user, CLONE_NEWUSER}, {inside.net, CLONE_NEWNET}, {inside.pid, CLONE_NEWPID}}};
+  for (const auto& [descriptor, kind] : namespaces) {
+    if (descriptor >= 0 && ::setns(descriptor, kind) != 0) return false;
+  }
+  return true;
+}
+
 /// Forks and executes. Only async-signal-safe calls between the two: other threads run.
 pid_t launch(const std::vector<std::string>& argv, const char* directory, int input, int output,
-             int errors) {
+             int errors, const Inside& inside) {
   auto words = pointers(argv);
   std::array<int, 2> report{};
   if (::pipe2(report.data(), O_CLOEXEC) != 0) throw Error{Errc::internal, std::strerror(errno)};
   const pid_t pid = ::fork();
   if (pid == 0) {
     ::setsid();
+    const bool entered = enter(inside);
+    const int refusal = errno;
     ::dup2(input, 0);
     ::dup2(output, 1);
     ::dup2(errors, 2);
@@ -66,8 +79,8 @@ pid_t launch(const std::vector<std::string>& argv, const char* directory, int in
     sigemptyset(&none);
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
     ::signal(SIGPIPE, SIG_DFL);
-    if (::chdir(directory) == 0) ::execvp(words[0], words.data());
-    const int code = errno;
+    if (entered && ::chdir(directory) == 0) ::execvp(words[0], words.data());
+    const int code = entered ? errno : refusal;
     [[maybe_unused]] const auto told = ::write(3, &code, sizeof code);
     ::_exit(127);
   }
@@ -88,7 +101,7 @@ int exit_code_of(int status) {
 }  // namespace
 
 Process Process::spawn(const std::vector<std::string>& argv, const std::filesystem::path& directory,
-                       const std::filesystem::path& log) {
+                       const std::filesystem::path& log, Inside inside) {
   const int null = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
   const int out = ::open(log.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
   if (out < 0) {
@@ -97,7 +110,7 @@ Process Process::spawn(const std::vector<std::string>& argv, const std::filesyst
     throw Error{Errc::internal, fmt::format("{}: {}", log.string(), std::strerror(code))};
   }
   try {
-    const pid_t pid = launch(argv, directory.c_str(), null, out, out);
+    const pid_t pid = launch(argv, directory.c_str(), null, out, out, inside);
     ::close(null);
     ::close(out);
     const auto stat = read_stat(pid);
@@ -151,7 +164,7 @@ std::chrono::seconds Process::age() const {
   return std::chrono::seconds{std::max(0L, static_cast<long>(uptime - started))};
 }
 
-ToolResult run_tool(const std::vector<std::string>& argv) {
+ToolResult run_tool(const std::vector<std::string>& argv, Inside inside) {
   std::array<int, 2> out{};
   std::array<int, 2> err{};
   if (::pipe2(out.data(), O_CLOEXEC) != 0 || ::pipe2(err.data(), O_CLOEXEC) != 0) {
@@ -160,7 +173,7 @@ ToolResult run_tool(const std::vector<std::string>& argv) {
   const int null = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
   ToolResult result;
   try {
-    const pid_t pid = launch(argv, "/", null, out[1], err[1]);
+    const pid_t pid = launch(argv, "/", null, out[1], err[1], inside);
     ::close(out[1]);
     ::close(err[1]);
     out[1] = err[1] = -1;

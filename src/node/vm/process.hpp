@@ -10,6 +10,14 @@
 /// Programs that the node runs: QEMU for as long as a VM lives, qemu-img for moments.
 namespace px::node {
 
+/// Namespaces in which a program is started, as open descriptors; -1 = those of the node. Of `pid`
+/// only what the program starts is a member: a daemon, not its launcher (setns(2)).
+struct Inside {
+  int user = -1;
+  int net = -1;
+  int pid = -1;
+};
+
 /// A process, told apart from a later one with the same pid by its start time.
 class Process {
  public:
@@ -17,7 +25,7 @@ class Process {
   /// /dev/null, both outputs go to `log`. No other descriptor of ours reaches it.
   /// Throws Error{internal} when the program can't be started.
   static Process spawn(const std::vector<std::string>& argv, const std::filesystem::path& directory,
-                       const std::filesystem::path& log);
+                       const std::filesystem::path& log, Inside inside = {});
   /// The process that write_pid_file() named, when it still lives.
   static std::optional<Process> adopt(const std::filesystem::path& pid_file);
 
@@ -51,6 +59,6 @@ struct ToolResult {
 };
 /// Runs a program to its end, in a thread that may block. Throws Error{internal} when it can't be
 /// started.
-ToolResult run_tool(const std::vector<std::string>& argv);
+ToolResult run_tool(const std::vector<std::string>& argv, Inside inside = {});
 
 }  // namespace px::node

@@ -61,7 +61,7 @@ awaitable<void> QemuMachine::start(const MachineSetup& setup) {
   if (alive()) throw Error{Errc::rejected, fmt::format("VM {} already running", vmid_)};
   forget_process();
   const auto argv = qemu_command_line(host_, vmid_, setup);
-  process_ = Process::spawn(argv, host_.run_directory, run_file("log"));
+  process_ = Process::spawn(argv, host_.run_directory, run_file("log"), setup.inside);
   process_->write_pid_file(run_file("pid"));
   try {
     co_await with_deadline(wait_for_monitor(), Deadline::after(start_limit), "start QEMU");
@@ -198,11 +198,38 @@ awaitable<void> QemuMachine::unplug_drive(const std::string& drive) {
 }
 
 awaitable<void> QemuMachine::plug_nic(const std::string& nic, const MachineSetup& setup) {
-  co_await qmp_.call("device_add", nic_device(nic, setup.options.at(nic)));
+  const auto tap = setup.taps.find(nic);
+  if (tap != setup.taps.end()) {
+    co_await qmp_.call("netdev_add", {{"type", "tap"},
+                                      {"id", nic},
+                                      {"ifname", tap->second},
+                                      {"script", "no"},
+                                      {"downscript", "no"}});
+  }
+  std::exception_ptr failure;
+  try {
+    co_await qmp_.call("device_add",
+                       nic_device(nic, setup.options.at(nic), tap != setup.taps.end()));
+  } catch (const Error&) {
+    failure = std::current_exception();
+  }
+  if (!failure) co_return;
+  co_await remove_netdev(nic);
+  std::rethrow_exception(failure);
+}
+
+awaitable<void> QemuMachine::remove_netdev(const std::string& nic) {
+  try {
+    co_await qmp_.call("netdev_del", {{"id", nic}});
+  } catch (const Error& error) {
+    // A NIC that leads nowhere has none.
+    if (error.kind != Errc::rejected) throw;
+  }
 }
 
 awaitable<void> QemuMachine::unplug_nic(const std::string& nic) {
   co_await remove_device(nic);
+  co_await remove_netdev(nic);
 }
 
 awaitable<void> QemuMachine::remove_device(const std::string& id) {

@@ -44,6 +44,7 @@ class QemuMachine : public Machine {
   awaitable<bool> ended_within(Deadline limit);
   awaitable<void> wait_for_monitor();
   awaitable<void> remove_device(const std::string& id);
+  awaitable<void> remove_netdev(const std::string& nic);
   void forget_process() noexcept;
   Error failed_start();
 

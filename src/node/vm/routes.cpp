@@ -3,6 +3,7 @@
 #include "node/vm/agent_routes.hpp"
 #include "node/vm/config_routes.hpp"
 #include "node/vm/lifecycle_routes.hpp"
+#include "node/vm/nics.hpp"
 #include "node/vm/power_routes.hpp"
 #include "node/vm/snapshot_routes.hpp"
 
@@ -32,19 +33,34 @@ awaitable<void> VmServices::power_on(VmPtr vm, TaskLog& log, std::string load_sn
   if (vm->machine->status().running) {
     throw ApiError{500, fmt::format("VM {} already running", vm->id)};
   }
-  if (vm->config.has_pending()) {
-    vm->config.current = vm->config.after_pending();
-    vm->config.drop_pending();
-    vms.save(*vm);
+  if (vm->config.has_pending()) apply_pending(*vm, log);
+  MachineSetup setup = vms.setup(with_pending_nics(vm->config));
+  try {
+    confirm_nics(sdn, vm->id, setup.options);
+  } catch (const ApiError& error) {
+    // A missing bridge is told as it is, the rest by QEMU's network script (exchanges 04 and 26).
+    if (error.message.starts_with("bridge ")) throw;
+    log.line(error.message);
+    throw ApiError{500, "start failed: QEMU exited with code 1"};
   }
-  MachineSetup setup = vms.setup(vm->config.current);
   setup.load_snapshot = std::move(load_snapshot);
   try {
+    co_await networks.attach(vm->id, setup);
     co_await vm->machine->start(setup);
   } catch (const Error& error) {
     for (const auto& line : error.task_log) log.line(line);
     throw;
   }
+}
+
+void VmServices::apply_pending(Vm& vm, TaskLog& log) const {
+  const Options before = vm.config.current;
+  vm.config.current = vm.config.after_pending();
+  vm.config.drop_pending();
+  for (const auto& [name, failure] : rebook_nics(sdn, vm.id, before, vm.config)) {
+    log.line(failure);
+  }
+  vms.save(vm);
 }
 
 bool VmServices::skip_lock(const Call& call) {

@@ -1,5 +1,6 @@
 #pragma once
 #include "node/cluster.hpp"
+#include "node/network/network_maker.hpp"
 #include "node/tasks.hpp"
 #include "node/vm/vms.hpp"
 
@@ -10,6 +11,8 @@ struct VmServices {
   Vms& vms;
   Tasks& tasks;
   Cluster& cluster;  ///< for its pools
+  Sdn& sdn;
+  NetworkMaker& networks;
   asio::thread_pool& threads;
 
   using Work = std::function<awaitable<void>(VmPtr, TaskLog&)>;
@@ -19,6 +22,9 @@ struct VmServices {
                            Work work) const;
   /// Applies what is pending, and powers the VM on. The caller holds the lock.
   awaitable<void> power_on(VmPtr vm, TaskLog& log, std::string load_snapshot = {}) const;
+
+  /// Makes the pending changes; those that can't be made stay pending, with a line in the log.
+  void apply_pending(Vm& vm, TaskLog& log) const;
 
   /// The `skiplock` parameter, which only root@pam itself may give (no token).
   static bool skip_lock(const Call& call);
