@@ -32,6 +32,7 @@ constexpr std::array rules{
     Rule{"is locked", Errc::busy},
     Rule{"could not acquire lock", Errc::busy},
     Rule{"can't acquire lock", Errc::busy},
+    Rule{"invalid lock token provided", Errc::busy},  // someone else holds the SDN's lock
     // Names
     Rule{"already exist", Errc::already_exists},
     Rule{"already defined", Errc::already_exists},
@@ -39,6 +40,7 @@ constexpr std::array rules{
     Rule{"does not exist", Errc::not_found},
     Rule{"unable to find configuration file", Errc::not_found},
     Rule{"no such ", Errc::not_found},
+    Rule{"can't find any subnet for ip", Errc::not_found},
     Rule{"No such storage", Errc::not_found},
     Rule{"can't find file", Errc::not_found},
     Rule{"failed to stat", Errc::not_found},
