@@ -69,10 +69,6 @@ bool may_pass(const Error& error) {
 
 }  // namespace
 
-bool AddressWait::waits() const noexcept {
-  return std::ranges::any_of(cards_, [](const auto& card) { return card.has_dhcp || card.fixed; });
-}
-
 bool AddressWait::satisfied_by(const std::vector<Interface>& seen) const {
   bool any_dhcp = false;
   bool any_address = false;

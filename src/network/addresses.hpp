@@ -17,6 +17,7 @@ namespace px::network {
 struct FittedCard {
   std::string label;  ///< its VNet's alias, or `net0`; for people and for `addresses`
   std::string mac;    ///< upper case
+  pve::ZoneId zone;
   pve::VnetId vnet;
   bool has_dhcp = false;           ///< its VNet gives out IPv4 addresses
   std::optional<Address> fixed{};  ///< booked for it
@@ -32,8 +33,6 @@ using Addresses = std::map<std::string, std::vector<std::string>>;
 class AddressWait {
  public:
   explicit AddressWait(std::vector<FittedCard> cards) : cards_{std::move(cards)} {}
-  /// Whether there is anything to wait for.
-  bool waits() const noexcept;
   bool satisfied_by(const std::vector<pve::agent::Interface>& seen) const;
   Addresses addresses(const std::vector<pve::agent::Interface>& seen) const;
   /// "lan (BC:24:11:00:00:01) should have 10.1.0.9; the guest shows eth0 ... with no address"

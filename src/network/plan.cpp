@@ -221,6 +221,12 @@ bool Plan::has_fixed_ranges() const noexcept {
   return std::ranges::any_of(vnets, [](const auto& vnet) { return !vnet.subnets.empty(); });
 }
 
+bool gives_ipv4(const Plan& plan, const PlannedVnet& vnet) {
+  return plan.dhcp && std::ranges::any_of(vnet.subnets, [](const auto& subnet) {
+           return subnet.gateway.is_v4() && !subnet.dhcp_ranges.empty();
+         });
+}
+
 Plan parse_plan(const boost::json::value& sdn_config) {
   if (sdn_config.is_null()) return {};
   if (sdn_config.is_string()) {

@@ -45,6 +45,9 @@ struct Plan {
   bool has_fixed_ranges() const noexcept;
 };
 
+/// Whether a card in this VNet of the plan is given an IPv4 address.
+bool gives_ipv4(const Plan& plan, const PlannedVnet& vnet);
+
 /// Reads `sdn_config`: "auto", null, or an SdnConfig. Throws Error{bad_input} naming field and
 /// value, Error{unsupported} for what this version can't do.
 Plan parse_plan(const boost::json::value& sdn_config);
