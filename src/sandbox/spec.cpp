@@ -168,16 +168,10 @@ void refuse_unsupported(const Spec& spec) {
                          std::string_view instead) {
     throw Error{Errc::unsupported, fmt::format("{}: {} in this version; {}", field, what, instead)};
   };
-  if (!spec.networks.vnets.empty()) {
-    refuse("sdn_config", "networks can't be made", "set sdn_config=None and nics=() for every VM");
-  }
   for (std::size_t i = 0; i < spec.vms.size(); ++i) {
     const auto& vm = spec.vms[i];
     const auto field = fmt::format("vms_config[{}]", i);
-    if (!vm.nics || !vm.nics->empty()) {
-      refuse(field + ".nics", "VMs have no network", "set nics=()");
-    }
-    if (vm.firewall) refuse(field + ".firewall", "VMs have no network", "leave it False");
+    if (vm.firewall) refuse(field + ".firewall", "a VM can't be isolated by it", "leave it False");
     if (vm.vm_source_config.ova || vm.vm_source_config.existing_backup_name) {
       refuse(field + ".vm_source_config",
              fmt::format("{} can't be used", vm.vm_source_config.text()),
