@@ -52,6 +52,12 @@ class ProxmoxSandboxEnvironment(SandboxEnvironment):
         return self._vm.vmid
 
     @property
+    def addresses(self) -> dict[str, list[str]]:
+        """Addresses by VNet, as the guest showed them when it had come up: the alias, or the card's
+        name (`net0`) for a VNet without one. Link-local ones are left out."""
+        return self._vm.addresses
+
+    @property
     def timings(self) -> dict[str, float]:
         """Seconds by step: clone, configure, start, agent, commands."""
         return self._vm.timings()
@@ -145,9 +151,12 @@ class ProxmoxSandboxEnvironment(SandboxEnvironment):
     async def connection(self, *, user: str | None = None) -> SandboxConnection:
         if self._vm.vmid == 0:
             raise ConnectionError("the VM is gone")
+        text = f"Open in a browser: {shlex.quote(self._vm.console())}"
+        for network, addresses in self.addresses.items():
+            text += " " + shlex.quote(f"{network}: {' '.join(addresses) or 'no address'}")
         return SandboxConnection(
             type="proxmox",
-            command=f"echo Open in a browser: {shlex.quote(self._vm.console())}",
+            command=f"echo {text}",
             container=str(self._vm.vmid),
         )
 

@@ -145,4 +145,25 @@ awaitable<void> write_file(Client& client, VmRef vm, std::string path, std::stri
   co_await client.post(path_of(vm, "file-write"), std::move(params), std::move(options));
 }
 
+awaitable<std::vector<Interface>> interfaces(Client& client, VmRef vm, CallOptions options) {
+  const auto data =
+      co_await client.get(path_of(vm, "network-get-interfaces"), {}, std::move(options));
+  std::vector<Interface> out;
+  const auto* result = json::find(data, "result");
+  if (result == nullptr || !result->is_array()) co_return out;
+  for (const auto& entry : result->get_array()) {
+    Interface item{json::text_or(entry, "name"), json::text_or(entry, "hardware-address"), {}};
+    std::ranges::transform(item.mac, item.mac.begin(), [](char c) {
+      return c >= 'a' && c <= 'f' ? static_cast<char>(c - 'a' + 'A') : c;
+    });
+    if (const auto* list = json::find(entry, "ip-addresses"); list != nullptr && list->is_array()) {
+      for (const auto& address : list->get_array()) {
+        item.addresses.push_back(json::text_or(address, "ip-address"));
+      }
+    }
+    out.push_back(std::move(item));
+  }
+  co_return out;
+}
+
 }  // namespace px::pve::agent

@@ -52,6 +52,15 @@ awaitable<FilePiece> read_file(Client& client, VmRef vm, std::string path, std::
 awaitable<void> write_file(Client& client, VmRef vm, std::string path, std::string bytes,
                            CallOptions options = {});
 
+/// A network interface as the guest sees it.
+struct Interface {
+  std::string name;
+  std::string mac;                     ///< upper case; may be empty
+  std::vector<std::string> addresses;  ///< without prefix length, of both families
+};
+/// Needs VM.GuestAgent.Audit. Errc::unsupported where the guest's agent can't or may not tell.
+awaitable<std::vector<Interface>> interfaces(Client& client, VmRef vm, CallOptions options = {});
+
 /// Decodes what `decode=0` gives: independent Base64 texts of 1 MiB each, one after the other,
 /// with padding between them (pve-facts section 9). Throws Error{protocol}.
 std::string decode_pieces(std::string_view base64);

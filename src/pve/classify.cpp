@@ -25,6 +25,7 @@ constexpr std::array rules{
     Rule{" qga socket ", Errc::agent_down},
     Rule{"Agent error: Invalid parameter 'pid'", Errc::not_found},
     Rule{"has been disabled", Errc::unsupported},
+    Rule{"Agent error: The command ", Errc::unsupported},  // ... has not been found
     // Locks
     Rule{"can't lock file", Errc::busy},
     Rule{"got lock request timeout", Errc::busy},
@@ -32,6 +33,9 @@ constexpr std::array rules{
     Rule{"is locked", Errc::busy},
     Rule{"could not acquire lock", Errc::busy},
     Rule{"can't acquire lock", Errc::busy},
+    // Every apply of the SDN restarts all of a node's dnsmasq (pve-practice section 5).
+    Rule{"was not provided by any .service files", Errc::busy},
+    Rule{"invalid lock token provided", Errc::busy},  // someone else holds the SDN's lock
     // Names
     Rule{"already exist", Errc::already_exists},
     Rule{"already defined", Errc::already_exists},
@@ -39,6 +43,7 @@ constexpr std::array rules{
     Rule{"does not exist", Errc::not_found},
     Rule{"unable to find configuration file", Errc::not_found},
     Rule{"no such ", Errc::not_found},
+    Rule{"can't find any subnet for ip", Errc::not_found},
     Rule{"No such storage", Errc::not_found},
     Rule{"can't find file", Errc::not_found},
     Rule{"failed to stat", Errc::not_found},

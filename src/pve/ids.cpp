@@ -19,6 +19,7 @@ constexpr std::string_view storage_rule =
     "a storage's id begins with a letter, goes on with letters, digits, '-', '_' or '.', and ends "
     "with a letter or digit";
 constexpr std::string_view volume_rule = "a volume is STORAGE:NAME";
+constexpr std::string_view sdn_rule = "it has 2 to 8 letters and digits and begins with a letter";
 constexpr std::string_view upid_rule =
     "a task's id is UPID:NODE:PID:PSTART:STARTTIME:TYPE:ID:USER: with hexadecimal numbers";
 
@@ -53,6 +54,11 @@ bool is_storage_id(std::string_view text) {
   return text.size() >= 2 && is_letter(text.front()) && is_alphanumeric(text.back()) &&
          std::ranges::all_of(
              text, [](char c) { return is_alphanumeric(c) || c == '-' || c == '_' || c == '.'; });
+}
+
+bool is_sdn_id(std::string_view text) {
+  return text.size() >= 2 && text.size() <= 8 && is_letter(text.front()) &&
+         std::ranges::all_of(text, is_alphanumeric);
 }
 
 }  // namespace
@@ -123,6 +129,18 @@ Upid Upid::parse(std::string_view text) {
   upid.id_ = part[6];
   upid.user_ = part[7];
   return upid;
+}
+
+template <>
+ZoneId ZoneId::parse(std::string_view text) {
+  if (!is_sdn_id(text)) throw_bad_input("zone", text, sdn_rule);
+  return ZoneId{std::string{text}};
+}
+
+template <>
+VnetId VnetId::parse(std::string_view text) {
+  if (!is_sdn_id(text)) throw_bad_input("vnet", text, sdn_rule);
+  return VnetId{std::string{text}};
 }
 
 }  // namespace px::pve

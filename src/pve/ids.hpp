@@ -101,6 +101,22 @@ class Upid {
   std::string user_;
 };
 
+/// The id of an SDN zone or VNet: a letter, then letters and digits, 2..8 characters. A VNet's is
+/// its bridge's name on the nodes, too. Rule: pve-network, pve-facts section 11.
+template <class Kind>
+class SdnId {
+ public:
+  static SdnId parse(std::string_view text);
+  const std::string& text() const noexcept { return text_; }
+  friend auto operator<=>(const SdnId&, const SdnId&) = default;
+
+ private:
+  explicit SdnId(std::string text) : text_{std::move(text)} {}
+  std::string text_;
+};
+using ZoneId = SdnId<struct ZoneKind>;
+using VnetId = SdnId<struct VnetKind>;
+
 /// A VM and the node it lives on.
 struct VmRef {
   NodeName node;

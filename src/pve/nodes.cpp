@@ -32,4 +32,19 @@ awaitable<NodeStatus> status(Client& client, NodeName node) {
   co_return out;
 }
 
+awaitable<std::vector<NetworkInterface>> interfaces(Client& client, NodeName node) {
+  const auto data =
+      co_await client.get(fmt::format("/nodes/{}/network", node), {}, {.load = Load::light});
+  std::vector<NetworkInterface> out;
+  if (!data.is_array()) co_return out;
+  for (const auto& entry : data.get_array()) {
+    NetworkInterface item{json::text_or(entry, "iface"), json::text_or(entry, "type"), {}};
+    for (const auto* key : {"cidr", "cidr6"}) {
+      if (auto text = json::text_or(entry, key); !text.empty()) item.cidrs.push_back(text);
+    }
+    out.push_back(std::move(item));
+  }
+  co_return out;
+}
+
 }  // namespace px::pve::nodes

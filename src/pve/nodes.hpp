@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-/// /nodes and /nodes/{node}/status.
+/// /nodes, /nodes/{node}/status and /nodes/{node}/network.
 namespace px::pve::nodes {
 
 struct NodeSummary {
@@ -23,5 +23,13 @@ struct NodeStatus {
 };
 /// Needs Sys.Audit on the node.
 awaitable<NodeStatus> status(Client& client, NodeName node);
+
+struct NetworkInterface {
+  std::string name;
+  std::string type;                ///< bridge, eth, vnet...
+  std::vector<std::string> cidrs;  ///< its own addresses with their networks: `10.99.0.2/24`
+};
+/// A node's interfaces as they are configured. Lists what the caller may see.
+awaitable<std::vector<NetworkInterface>> interfaces(Client& client, NodeName node);
 
 }  // namespace px::pve::nodes

@@ -248,6 +248,9 @@ void bind_vm(nb::module_& m) {
       .def(
           "timings", [](const PyVm& self) { return self.vm->timings(); },
           "Seconds by step: clone, configure, start, agent, commands.")
+      .def_prop_ro(
+          "addresses", [](const PyVm& self) { return self.vm->addresses(); },
+          "Addresses by VNet (its alias, or the card's name), as seen when the VM came up.")
       .def("exec", &exec, "argv"_a, "input"_a.none(), "cwd"_a.none(), "env"_a, "user"_a.none(),
            "timeout"_a.none(), "output_limit"_a)
       .def("read_file", &read_file, "path"_a, "limit"_a)

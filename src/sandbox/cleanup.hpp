@@ -20,10 +20,10 @@ struct Leftover {
 /// description (a clone is born with that; its tags come a request later).
 awaitable<std::vector<Leftover>> find_leftovers(pve::Client& client, pve::NodeName node);
 
-/// Removes what is ours on all servers of the environment: all of it (`id` empty), one run's (`id`
-/// = 8 characters [0-9a-f]) or one VM (`id` = its VMID). Returns a line for each thing removed.
-/// Goes on past failures; then throws with what is left and why.
-/// Throws Error{bad_input} for an id that names nothing of ours.
+/// Removes what is ours on all servers of the environment, VMs, media and networks: all of it (`id`
+/// empty), one run's (`id` = 8 characters [0-9a-f]) or one VM (`id` = its VMID). Returns a line for
+/// each thing removed. Goes on past failures; then throws with what is left and why. Throws
+/// Error{bad_input} for an id that names nothing of ours.
 awaitable<std::vector<std::string>> cleanup_from_environment(
     asio::thread_pool& pool, std::string id, Environment environment = process_environment());
 

@@ -25,7 +25,8 @@ Host::Host(const asio::any_io_executor& executor, asio::thread_pool& pool, pve::
            const RunId& run)
     : client_{executor, pool, std::move(instance)},
       node_{pve::NodeName::parse(client_.instance().node)},
-      templates_{client_, node_, client_.instance().image_storage, template_note(run)} {}
+      templates_{client_, node_, client_.instance().image_storage, template_note(run)},
+      leases_{client_, node_, run.text} {}
 
 awaitable<void> Host::check() {
   const auto permit = co_await look_up_.acquire();
@@ -58,6 +59,32 @@ awaitable<std::optional<pve::StorageId>> Host::iso_storage() {
     iso_storage_known_ = true;
   }
   co_return iso_storage_;
+}
+
+awaitable<pve::sdn::Vnet> Host::existing_vnet(const network::Card& card,
+                                              const network::Plan& planned) {
+  const auto permit = co_await look_up_.acquire();
+  const auto find = [&] {
+    return std::ranges::find(existing_vnets_, card.alias, &pve::sdn::Vnet::alias);
+  };
+  if (find() == existing_vnets_.end()) {
+    existing_vnets_ = co_await pve::sdn::vnets(client_);
+    // What belongs to samples is nobody else's.
+    std::erase_if(existing_vnets_, [](const pve::sdn::Vnet& vnet) {
+      return vnet.alias.empty() || network::run_of_alias(vnet.alias);
+    });
+  }
+  if (find() != existing_vnets_.end()) co_return *find();
+  std::vector<std::string> known;
+  for (const auto& vnet : planned.vnets) {
+    if (!vnet.alias.empty()) known.push_back(vnet.alias);
+  }
+  for (const auto& vnet : existing_vnets_) known.push_back(vnet.alias);
+  throw_bad_input(card.field + ".vnet_alias", card.alias,
+                  known.empty()
+                      ? fmt::format("no VNet in sdn_config or on {} has an alias", instance().host)
+                      : fmt::format("the VNets of sdn_config and of {} are: {}", instance().host,
+                                    fmt::join(known, ", ")));
 }
 
 awaitable<pve::Vmid> Host::next_vmid() {

@@ -1,8 +1,10 @@
 #pragma once
 #include "image/template.hpp"
+#include "network/leases.hpp"
 #include "pve/client.hpp"
 #include "pve/ids.hpp"
 #include "pve/instance.hpp"
+#include "pve/sdn.hpp"
 #include "pve/version.hpp"
 #include "sandbox/marks.hpp"
 #include "support/async.hpp"
@@ -32,6 +34,12 @@ class Host {
   /// The storage that media for guests go to; none when the node has no storage for `iso`.
   awaitable<std::optional<pve::StorageId>> iso_storage();
 
+  network::Leases& leases() noexcept { return leases_; }
+
+  /// A VNet of the server that a card names by its alias, none of ours. Error{bad_input} names the
+  /// card's field and the aliases that there are, `planned` ones too.
+  awaitable<pve::sdn::Vnet> existing_vnet(const network::Card& card, const network::Plan& planned);
+
   /// A VMID that is free and that no other start of this process was given. Another process may
   /// take it first: on already_exists ask again.
   awaitable<pve::Vmid> next_vmid();
@@ -46,6 +54,8 @@ class Host {
   pve::Client client_;
   pve::NodeName node_;
   image::Templates templates_;
+  network::Leases leases_;
+  std::vector<pve::sdn::Vnet> existing_vnets_;  ///< as last looked up
   bool checked_ = false;
   bool iso_storage_known_ = false;
   std::optional<pve::StorageId> iso_storage_;

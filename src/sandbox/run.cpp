@@ -22,7 +22,14 @@ std::string key_of(const pve::Instance& instance) {
 
 awaitable<void> prepare_host(std::shared_ptr<Host> host, const Spec& spec) {
   co_await host->check();
+  for (const auto& vm : spec.vms) {
+    for (const auto& card : vm.cards.value_or(std::vector<network::Card>{})) {
+      if (!card.vnet) co_await host->existing_vnet(card, spec.networks);
+    }
+  }
   for (const auto& vm : spec.vms) co_await host->templates().get(template_request(vm));
+  // Inspect does not name the task yet.
+  co_await host->leases().prepare(spec.networks, "");
 }
 
 }  // namespace
@@ -44,7 +51,28 @@ awaitable<void> Run::prepare(std::string spec_json) {
   const Spec spec = parse_spec(spec_json);
   std::vector<awaitable<void>> work;
   for (const auto& host : hosts_for(spec)) work.push_back(prepare_host(host, spec));
-  co_await all(std::move(work));
+  std::exception_ptr failure;
+  try {
+    co_await all(std::move(work));
+    ++prepared_;
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  if (!failure) co_return;
+  // Nobody calls sweep() for a task that did not begin.
+  co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+  try {
+    if (prepared_ == 0) co_await remove_networks();
+  } catch (const Error& error) {
+    log::error("networks of a start that failed are left: {}", error.what());
+  }
+  std::rethrow_exception(failure);
+}
+
+awaitable<void> Run::remove_networks() {
+  std::vector<awaitable<void>> work;
+  for (const auto& [key, host] : hosts_) work.push_back(host->leases().remove_free());
+  co_await all(std::move(work), false);
 }
 
 awaitable<std::shared_ptr<Sandbox>> Run::bring_up(std::string spec_json, std::string task,
@@ -73,7 +101,16 @@ awaitable<std::vector<std::string>> Run::sweep(bool cleanup) {
     }
     if (cleanup) work.push_back(sandbox->destroy());
   }
-  co_await all(std::move(work), false);
+  std::exception_ptr failure;
+  try {
+    co_await all(std::move(work), false);
+  } catch (const Error&) {
+    failure = std::current_exception();
+  }
+  if (prepared_ > 0) --prepared_;
+  // What a VM is still in is in use, and stays with it.
+  if (prepared_ == 0) co_await remove_networks();
+  if (failure) std::rethrow_exception(failure);
   if (cleanup) {
     sandboxes_.clear();
   } else if (!lines.empty()) {

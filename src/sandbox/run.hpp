@@ -20,20 +20,22 @@ class Run {
 
   const RunId& id() const noexcept { return id_; }
 
-  /// Checks a configuration and its servers, and makes the templates that it needs, so that no
-  /// sample waits for them. Errors name the field or variable; nothing of a sample exists then.
+  /// Checks a configuration and its servers, and makes the templates and networks that it needs, so
+  /// that no sample waits for them; sweep() ends it. Errors name the field or variable; nothing of
+  /// a sample exists then.
   awaitable<void> prepare(std::string spec_json);
 
   /// A sample's VMs, running. On an error or a cancellation nothing is left, or the log says what.
   awaitable<std::shared_ptr<Sandbox>> bring_up(std::string spec_json, std::string task,
                                                std::string sample);
 
-  /// Destroys what is still there; with `cleanup` false only describes it, a line for each VM.
-  /// Throws when something is left.
+  /// Destroys what is still there, and after as many calls as prepare() had the networks; with
+  /// `cleanup` false only describes it, a line for each VM. Throws when something is left.
   awaitable<std::vector<std::string>> sweep(bool cleanup);
 
  private:
   std::vector<std::shared_ptr<Host>> hosts_for(const Spec& spec);
+  awaitable<void> remove_networks();
 
   asio::any_io_executor executor_;
   asio::thread_pool& pool_;
@@ -41,6 +43,7 @@ class Run {
   RunId id_ = RunId::make();
   std::map<std::string, std::shared_ptr<Host>> hosts_;
   std::vector<std::shared_ptr<Sandbox>> sandboxes_;
+  int prepared_ = 0;  ///< configurations whose networks are kept
 };
 
 }  // namespace px::sandbox

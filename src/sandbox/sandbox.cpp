@@ -9,7 +9,7 @@ namespace px::sandbox {
 
 Sandbox::Sandbox(std::shared_ptr<Host> host, const Spec& spec, const RunId& run,
                  const std::string& task, const std::string& sample)
-    : host_{std::move(host)} {
+    : host_{std::move(host)}, plan_{spec.networks}, task_{task} {
   for (std::size_t i = 0; i < spec.vms.size(); ++i) {
     const auto& vm = spec.vms[i];
     const auto name = vm.name.value_or(i == 0 ? "default" : fmt::format("vm-{}", i + 1));
@@ -38,6 +38,8 @@ awaitable<void> Sandbox::bring_up() {
 }
 
 awaitable<void> Sandbox::bring_up_in_order() {
+  networks_ = co_await host_->leases().lease(plan_, task_);
+  for (const auto& vm : vms_) vm->join(plan_, networks_);
   std::vector<awaitable<void>> side_by_side;
   for (std::size_t i = 0; i < vms_.size(); ++i) {
     side_by_side.push_back(vms_[i]->bring_up());
@@ -50,6 +52,7 @@ awaitable<void> Sandbox::destroy() {
   std::vector<awaitable<void>> work;
   for (const auto& vm : vms_) work.push_back(vm->destroy());
   co_await all(std::move(work), false);
+  host_->leases().give_back(std::exchange(networks_, nullptr));
   if (!std::exchange(gone_, true)) --host_->live;
 }
 

@@ -1,5 +1,7 @@
 #pragma once
 #include "guest/guest.hpp"
+#include "network/addresses.hpp"
+#include "network/leases.hpp"
 #include "sandbox/host.hpp"
 #include "sandbox/marks.hpp"
 #include "sandbox/spec.hpp"
@@ -33,7 +35,14 @@ class Vm : public std::enable_shared_from_this<Vm> {
   /// Seconds by step: clone, configure, start, agent, commands. Any thread, once it is up.
   std::map<std::string, double> timings() const;
 
-  /// Clones, configures, starts, and waits for the agent. What it began is undone by destroy().
+  /// Addresses by VNet, as the guest showed them when it had come up: an alias, or `net0` for a
+  /// VNet without one. Any thread, once it is up.
+  const network::Addresses& addresses() const noexcept { return addresses_; }
+
+  /// The networks of its sample, before bring_up(): of the plan that its cards are of.
+  void join(network::Plan plan, network::SharedSet networks);
+  /// Clones, configures, starts, and waits for the agent and the guest's addresses. What it began
+  /// is undone by destroy().
   awaitable<void> bring_up();
   /// Stops and deletes the VM, whatever state it is in; nothing when it never came to be. Deletes
   /// only what carries this VM's own mark. Errors say what is left.
@@ -62,8 +71,11 @@ class Vm : public std::enable_shared_from_this<Vm> {
   awaitable<image::Template> clone_template();
   awaitable<void> clone(const image::Template& base);
   awaitable<void> configure(image::Template base);
+  awaitable<void> fit_cards(const image::Template& base, pve::Params& changes);
+  awaitable<void> book_addresses();
   awaitable<void> start();
   awaitable<void> wait_for_agent();
+  awaitable<void> wait_for_addresses();
   awaitable<bool> is_ours();
   awaitable<void> change_snapshot(std::string name, std::string what, awaitable<pve::Upid> request,
                                   Deadline limit);
@@ -76,12 +88,16 @@ class Vm : public std::enable_shared_from_this<Vm> {
   State state_ = State::planned;
   std::optional<pve::VmRef> vm_;
   std::string drive_;
+  network::Plan plan_;
+  network::SharedSet networks_;
+  std::vector<network::FittedCard> cards_;
+  network::Addresses addresses_;
   std::shared_ptr<guest::Guest> guest_;
   Semaphore one_end_{1};
   Seconds clone_{0}, configure_{0}, start_{0}, agent_{0}, commands_{0};
 };
 
-/// The VMs of one sample.
+/// The VMs of one sample, and its networks.
 class Sandbox {
  public:
   Sandbox(std::shared_ptr<Host> host, const Spec& spec, const RunId& run, const std::string& task,
@@ -90,11 +106,13 @@ class Sandbox {
   /// In the spec's order. Fixed at construction.
   const std::vector<std::shared_ptr<Vm>>& vms() const noexcept { return vms_; }
 
-  /// All VMs side by side, save those that others wait for (await_before_next_vm). On an error or
-  /// a cancellation everything is undone before it is thrown.
+  /// Leases networks, then all VMs side by side, save those that others wait for
+  /// (await_before_next_vm). On an error or a cancellation everything is undone before it is
+  /// thrown.
   awaitable<void> bring_up();
 
-  /// Deletes all VMs, side by side, going on past failures. Throws the first failure. Idempotent.
+  /// Deletes all VMs, side by side, going on past failures, and gives the networks back when no VM
+  /// is left in them. Throws the first failure. Idempotent.
   awaitable<void> destroy();
 
   bool gone() const noexcept { return gone_; }
@@ -105,6 +123,9 @@ class Sandbox {
   std::shared_ptr<Host> host_;
   std::vector<std::shared_ptr<Vm>> vms_;
   std::vector<bool> awaited_;
+  network::Plan plan_;
+  std::string task_;
+  network::SharedSet networks_;
   bool gone_ = false;
 };
 

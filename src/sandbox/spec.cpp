@@ -19,13 +19,6 @@ void describe(V& visit, VmSourceSpec& s) {
 }
 
 template <class V>
-void describe(V& visit, VmNicSpec& s) {
-  visit("vnet_alias", s.vnet_alias);
-  visit("mac", s.mac);
-  visit("ipv4", s.ipv4);
-}
-
-template <class V>
 void describe(V& visit, VmSpec& s) {
   visit("vm_source_config", s.vm_source_config);
   visit("name", s.name);
@@ -74,6 +67,9 @@ void describe(V& visit, RawSpec& s) {
   visit("sdn_config", s.sdn_config);
   visit("vms_config", s.vms_config);
 }
+
+/// Proxmox VE has net0..net31 (qemu-server, MAX_NETS).
+constexpr std::size_t most_cards = 32;
 
 bool is_dns_name(std::string_view name) {
   if (name.empty() || name.size() > 63) return false;
@@ -136,21 +132,46 @@ void check_vm(const std::string& field, const VmSpec& vm) {
   if (vm.user && vm.user->empty()) throw_bad_input(field + ".user", "", "a user has a name");
 }
 
-void refuse_unsupported(const RawSpec& raw) {
+/// The cards of one VM. `nics` left out: one in the first VNet, where there is one; a template that
+/// people brought keeps its own.
+std::optional<std::vector<network::Card>> cards_of(const network::Plan& plan,
+                                                   const std::string& field, const VmSpec& vm) {
+  const auto nics = field + ".nics";
+  const bool keeps_its_own = vm.vm_source_config.existing_vm_template_tag.has_value() ||
+                             vm.vm_source_config.existing_backup_name.has_value();
+  if (!vm.nics && keeps_its_own) return std::nullopt;
+  std::vector<network::Card> cards;
+  if (!vm.nics && !plan.vnets.empty()) cards.push_back(network::first_card(nics));
+  if (!vm.nics) return cards;
+  if (vm.nics->size() > most_cards) {
+    throw_bad_input(nics, fmt::format("{} cards", vm.nics->size()),
+                    fmt::format("a VM has at most {}", most_cards));
+  }
+  for (std::size_t i = 0; i < vm.nics->size(); ++i) {
+    cards.push_back(network::plan_card(plan, fmt::format("{}[{}]", nics, i), (*vm.nics)[i]));
+  }
+  return cards;
+}
+
+void plan_cards(Spec& spec) {
+  std::vector<network::Card> all;
+  for (std::size_t i = 0; i < spec.vms.size(); ++i) {
+    auto& vm = spec.vms[i];
+    vm.cards = cards_of(spec.networks, fmt::format("vms_config[{}]", i), vm);
+    if (vm.cards) all.insert(all.end(), vm.cards->begin(), vm.cards->end());
+  }
+  network::check_cards(spec.networks, all);
+}
+
+void refuse_unsupported(const Spec& spec) {
   const auto refuse = [](const std::string& field, std::string_view what,
                          std::string_view instead) {
     throw Error{Errc::unsupported, fmt::format("{}: {} in this version; {}", field, what, instead)};
   };
-  if (!raw.sdn_config.is_null()) {
-    refuse("sdn_config", "networks can't be made", "set sdn_config=None and nics=() for every VM");
-  }
-  for (std::size_t i = 0; i < raw.vms_config.size(); ++i) {
-    const auto& vm = raw.vms_config[i];
+  for (std::size_t i = 0; i < spec.vms.size(); ++i) {
+    const auto& vm = spec.vms[i];
     const auto field = fmt::format("vms_config[{}]", i);
-    if (!vm.nics || !vm.nics->empty()) {
-      refuse(field + ".nics", "VMs have no network", "set nics=()");
-    }
-    if (vm.firewall) refuse(field + ".firewall", "VMs have no network", "leave it False");
+    if (vm.firewall) refuse(field + ".firewall", "a VM can't be isolated by it", "leave it False");
     if (vm.vm_source_config.ova || vm.vm_source_config.existing_backup_name) {
       refuse(field + ".vm_source_config",
              fmt::format("{} can't be used", vm.vm_source_config.text()),
@@ -197,14 +218,16 @@ Spec parse_spec(std::string_view json_text) {
     throw Error{Errc::bad_input, "vms_config: no VM has is_sandbox=True; one at least is needed"};
   }
   if (raw.port) check_range("port", *raw.port, 1, 65535);
-  refuse_unsupported(raw);
 
   Spec spec;
+  spec.networks = network::parse_plan(raw.sdn_config);
   spec.instance_pool_id = raw.instance_pool_id;
   spec.overrides = {
       raw.host, raw.port,       raw.user,         raw.user_realm, Secret{raw.password.value_or("")},
       raw.node, raw.verify_tls, raw.image_storage};
   spec.vms = std::move(raw.vms_config);
+  plan_cards(spec);
+  refuse_unsupported(spec);
   return spec;
 }
 

@@ -1,4 +1,5 @@
 #pragma once
+#include "network/plan.hpp"
 #include "support/secret.hpp"
 
 #include <boost/json.hpp>
@@ -24,18 +25,12 @@ struct VmSourceSpec {
   std::string text() const;
 };
 
-struct VmNicSpec {
-  std::string vnet_alias;
-  std::optional<std::string> mac;
-  std::optional<std::string> ipv4;
-};
-
 struct VmSpec {
   VmSourceSpec vm_source_config;
   std::optional<std::string> name;  ///< DNS name
   int ram_mb = 2048;                ///< 16..4'194'304
   int vcpus = 2;                    ///< 1..512
-  std::optional<std::vector<VmNicSpec>> nics;
+  std::optional<std::vector<network::NicConfig>> nics;
   bool is_sandbox = true;
   bool uefi_boot = false;
   std::optional<std::string> disk_controller;  ///< scsi, ide
@@ -45,6 +40,9 @@ struct VmSpec {
   std::optional<std::string> cpu;  ///< none = host
   bool await_before_next_vm = false;
   std::optional<std::string> user;  ///< default user in the guest; none = root
+
+  /// From `nics`: the cards that it has; none = those of its template stay.
+  std::optional<std::vector<network::Card>> cards;
 };
 
 /// Connection data that the first version of the provider took in the configuration; each one
@@ -65,6 +63,7 @@ struct InstanceOverrides {
 struct Spec {
   std::string instance_pool_id = "default";
   InstanceOverrides overrides;
+  network::Plan networks;
   std::vector<VmSpec> vms;  ///< at least one with is_sandbox
 };
 

@@ -1,6 +1,7 @@
 #include "guest/agent_channel.hpp"
 #include "pve/agent.hpp"
 #include "pve/qemu.hpp"
+#include "pve/sdn.hpp"
 #include "pve/snapshot.hpp"
 #include "pve/tasks.hpp"
 #include "sandbox/removal.hpp"
@@ -9,6 +10,8 @@
 #include "support/json.hpp"
 
 #include <fmt/format.h>
+
+#include <set>
 
 namespace px::sandbox {
 
@@ -19,6 +22,8 @@ namespace {
 /// A whole bring-up. Booting is the guest's own time: minutes for a big one under emulation.
 constexpr auto task_limit = 5min;
 constexpr auto boot_limit = 10min;
+/// From an answering agent to a lease: seconds, but a guest under emulation takes its time.
+constexpr auto address_limit = 90s;
 
 /// Adds the time of a step to its counter.
 class Timer {
@@ -70,12 +75,19 @@ std::map<std::string, double> Vm::timings() const {
           {"commands", commands_}};
 }
 
+void Vm::join(network::Plan plan, network::SharedSet networks) {
+  plan_ = std::move(plan);
+  networks_ = std::move(networks);
+}
+
 // --- from spec to running ------------------------------------------------------------------------
 
 awaitable<void> Vm::bring_up() {
   co_await configure(co_await clone_template());
   co_await start();
-  if (spec_.is_sandbox) co_await wait_for_agent();
+  if (!spec_.is_sandbox) co_return;
+  co_await wait_for_agent();
+  co_await wait_for_addresses();
 }
 
 /// Clones the template and says which it was. A template that was deleted since it was looked up is
@@ -149,23 +161,60 @@ awaitable<void> Vm::configure(image::Template base) {
   if (spec_.cpu) changes.add("cpu", *spec_.cpu);
   drive_ = spec_.is_sandbox ? image::cd_drive_of(base.config) : "";
   if (!drive_.empty() && base.config.get(drive_).empty()) changes.add(drive_, "none,media=cdrom");
-  // No network: the template's own cards go.
-  std::vector<std::string> cards;
-  for (const auto& [option, value] : base.config.values) {
-    if (option.starts_with("net") && option.size() > 3 && option[3] >= '0' && option[3] <= '9') {
-      cards.push_back(option);
-    }
-  }
-  if (!cards.empty()) changes.add("delete", fmt::format("{}", fmt::join(cards, ",")));
+  co_await fit_cards(base, changes);
   co_await pve::qemu::set_config(host_->client(), *vm_, std::move(changes),
                                  Deadline::after(task_limit));
+  co_await book_addresses();
+}
+
+/// The cards that the configuration gives it; the template's own go.
+awaitable<void> Vm::fit_cards(const image::Template& base, pve::Params& changes) {
+  if (!spec_.cards) co_return;
+  std::set<std::string> old;
+  for (const auto& [option, value] : base.config.values) {
+    if (option.starts_with("net") && option.size() > 3 && option[3] >= '0' && option[3] <= '9') {
+      old.insert(option);
+    }
+  }
+  cards_.clear();
+  for (std::size_t i = 0; i < spec_.cards->size(); ++i) {
+    const auto& card = (*spec_.cards)[i];
+    const auto option = fmt::format("net{}", i);
+    // A MAC of our own choice spares reading the server's.
+    const auto mac = card.mac.empty() ? network::random_mac() : card.mac;
+    if (card.vnet) {
+      const auto& vnet = networks_->plan.vnets[*card.vnet];
+      cards_.push_back({vnet.alias.empty() ? option : vnet.alias, mac, networks_->zone,
+                        networks_->vnets[*card.vnet], network::gives_ipv4(networks_->plan, vnet),
+                        card.ipv4});
+    } else {
+      const auto vnet = co_await host_->existing_vnet(card, plan_);
+      cards_.push_back({card.alias, mac, vnet.zone, vnet.id, false, card.ipv4});
+    }
+    changes.add(option, fmt::format("{}={},bridge={}", spec_.nic_controller.value_or("virtio"), mac,
+                                    cards_.back().vnet));
+    old.erase(option);
+  }
+  if (!old.empty()) changes.add("delete", fmt::format("{}", fmt::join(old, ",")));
+}
+
+/// The server books an address of its own choice when it gets a card; it takes another one's place
+/// until the VM starts (pve-practice section 4).
+awaitable<void> Vm::book_addresses() {
+  for (const auto& card : cards_) {
+    if (!card.fixed) continue;
+    co_await pve::sdn::move_booking(host_->client(), card.zone, card.vnet, card.mac,
+                                    card.fixed->to_string(), vm_->vmid,
+                                    Deadline::after(task_limit));
+  }
 }
 
 awaitable<void> Vm::start() {
   const Timer timer{start_};
   const auto limit = Deadline::after(task_limit);
-  const auto upid = co_await pve::qemu::start(host_->client(), *vm_, limit);
-  co_await pve::wait_for_task(host_->client(), upid, limit, "start " + text());
+  // Anew when a lock, or a network that is just being applied, was in the way.
+  auto begin = [this, limit] { return pve::qemu::start(host_->client(), *vm_, limit); };
+  co_await pve::run_task(host_->client(), begin, limit, "start " + text());
 }
 
 awaitable<void> Vm::wait_for_agent() {
@@ -205,6 +254,13 @@ awaitable<void> Vm::wait_for_agent() {
   guest_ = std::make_shared<guest::Guest>(
       std::make_shared<guest::AgentChannel>(host_->client(), *vm_, std::move(place)),
       host_->client().pool(), spec_.user.value_or("root"));
+}
+
+awaitable<void> Vm::wait_for_addresses() {
+  if (cards_.empty()) co_return;
+  const Timer timer{agent_};
+  addresses_ = co_await network::wait_for_addresses(host_->client(), *vm_, cards_, text(),
+                                                    Deadline::after(address_limit));
 }
 
 // --- back to nothing -----------------------------------------------------------------------------

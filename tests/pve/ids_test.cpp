@@ -33,6 +33,18 @@ void expect_rows(const std::vector<Row>& rows) {
   }
 }
 
+TEST(SdnIdText, hasTwoToEightLettersAndDigitsALetterFirst) {
+  expect_rows<ZoneId>({
+      {"two", "z1", true},
+      {"eight, upper case", "Abc123v0", true},
+      {"one", "z", false},
+      {"nine", "abc123v00", false},
+      {"a digit first", "1zone", false},
+      {"a hyphen", "my-zone", false},
+      {"nothing", "", false},
+  });
+}
+
 TEST(VmidText, takesNumbersInTheRangeOfTheServer) {
   expect_rows<Vmid>({
       {"smallest", "100", true},

@@ -106,6 +106,7 @@ class Vm:
     def __init__(self, core: Core, name: str, vmid: int, windows: bool = False) -> None:
         self.name, self.vmid, self.node, self.host = name, vmid, "pve", "pve.test"
         self.windows = windows
+        self.addresses: dict[str, list[str]] = {}
         self.core = core
         self.files: dict[str, bytes] = {}
         self.limits: list[int] = []

@@ -231,6 +231,9 @@ def test_a_connection_shows_the_console(
     connection = run(environment.connection)
     assert connection.type == "proxmox" and vm.console() in connection.command
     assert environment.vm_id == 101
+    vm.addresses = {"lan": ["10.1.0.9"]}
+    assert environment.addresses == {"lan": ["10.1.0.9"]}
+    assert "'lan: 10.1.0.9'" in run(environment.connection).command
     vm.vmid = 0
     with pytest.raises(ConnectionError):
         run(environment.connection)

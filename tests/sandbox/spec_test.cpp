@@ -83,12 +83,39 @@ INSTANTIATE_TEST_SUITE_P(
         Row{"unknownOs", spec_with(R"(, "os_type": "linux")"), Errc::bad_input, "l26"},
         Row{"badPort", spec_with("", R"("port": 70000, )"), Errc::bad_input, "1..65535"},
         Row{"windows", spec_with(R"(, "os_type": "win11")"), Errc::unsupported, "Windows"},
-        Row{"networks", R"({"vms_config": [{"vm_source_config": {"built_in": "x"}, "nics": []}]})",
-            Errc::unsupported, "sdn_config=None"},
-        Row{"defaultNetworkCard",
-            R"({"sdn_config": null, "vms_config": [{"vm_source_config": {"built_in": "x"}}]})",
-            Errc::unsupported, "nics=()"}),
+        Row{"firewall", spec_with(R"(, "firewall": true)"), Errc::unsupported, "firewall"},
+        Row{"networksOfAnotherKind",
+            R"({"sdn_config": 7, "vms_config": [{"vm_source_config": {"built_in": "x"}}]})",
+            Errc::bad_input, "sdn_config: should be an object"},
+        Row{"aCardsMistakeNamesVmAndCard",
+            R"({"vms_config": [{"vm_source_config": {"built_in": "x"},
+                "nics": [{"vnet_alias": "lan", "mac": "7"}]}]})",
+            Errc::bad_input, "vms_config[0].nics[0].mac: is \"7\""},
+        Row{"oneMacForTwoVms",
+            R"({"sdn_config": null, "vms_config": [
+                {"vm_source_config": {"built_in": "x"},
+                 "nics": [{"vnet_alias": "lan", "mac": "BC:24:11:00:00:01"}]},
+                {"vm_source_config": {"built_in": "x"},
+                 "nics": [{"vnet_alias": "lan", "mac": "bc:24:11:00:00:01"}]}]})",
+            Errc::bad_input, "vms_config[1].nics[0].mac"}),
     [](const auto& info) { return info.param.name; });
+
+TEST(Spec, givesAVmThatNamesNoCardOneInTheFirstVnetAndLeavesATemplateItsOwn) {
+  const auto cards = [](const std::string& networks, const std::string& source,
+                        const std::string& nics) {
+    return parse_spec(
+               fmt::format(R"({{{}"vms_config": [{{"vm_source_config": {{"{}": "x"}}{}}}]}})",
+                           networks, source, nics))
+        .vms.at(0)
+        .cards;
+  };
+  const std::string none = R"("sdn_config": null, )";
+  EXPECT_EQ(cards("", "built_in", "").value().at(0).vnet, 0U);
+  EXPECT_TRUE(cards(none, "built_in", "").value().empty()) << "there is no VNet";
+  EXPECT_TRUE(cards("", "built_in", R"(, "nics": [])").value().empty());
+  EXPECT_FALSE(cards("", "existing_vm_template_tag", "")) << "as the template has them";
+  EXPECT_TRUE(cards("", "existing_vm_template_tag", R"(, "nics": [])").value().empty());
+}
 
 TEST(Spec, refusesTwoVmsOfOneName) {
   const std::string one = std::string{vm} + R"(, "name": "a"})";

@@ -1,8 +1,10 @@
 #include "environment.hpp"
 #include "node_under_test.hpp"
 #include "run.hpp"
+#include "sandbox/cleanup.hpp"
 #include "sandbox/run.hpp"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <fstream>
@@ -34,6 +36,29 @@ class VmOnNode : public ::testing::Test {
   }
   json::object config(std::uint32_t vmid) {
     return node_.call("GET", fmt::format("/nodes/proxmox/qemu/{}/config", vmid)).data().as_object();
+  }
+
+  /// The address that is booked for a MAC; empty for none.
+  std::string booked(const std::string& mac) {
+    const auto all = node_.call("GET", "/cluster/sdn/ipams/pve/status").data();
+    for (const auto& entry : all.as_array()) {
+      if (json::text_or(entry, "mac") == mac) return json::text_at(entry, "ip");
+    }
+    return "";
+  }
+  std::size_t vnets() {
+    return node_.call("GET", "/cluster/sdn/vnets", "pending=1").data().as_array().size();
+  }
+  /// As tests/eval counts them: what waits is asked more often on a slow machine.
+  std::int64_t requests_without_polls() {
+    std::int64_t out = 0;
+    const auto counted = node_.send("GET", "/_control/requests", {}).data();
+    for (const auto& [route, count] : counted.at("requests").as_object()) {
+      const std::string name{route};
+      if (name.find("/tasks/") != name.npos || name.ends_with("/agent/ping")) continue;
+      out += count.to_number<std::int64_t>();
+    }
+    return out;
   }
 
   px::testing::TemporaryDirectory images_;
@@ -95,6 +120,118 @@ TEST_F(VmOnNode, namesTheSnapshotsThereAreWhereOneIsMissingOrTaken) {
             "snapshot: is \"clear\"; VM 101 (default) on node proxmox has clean\n"
             "snapshot: is \"clear\"; VM 101 (default) on node proxmox has clean\n"
             "snapshot: is \"clean\"; VM 101 (default) on node proxmox has clean already\n");
+}
+
+using ::testing::HasSubstr;
+using ::testing::MatchesRegex;
+
+/// One VM in two VNets, one of them without a subnet, with a booked address.
+const std::string routed = R"({"sdn_config": {"vnet_configs": [
+    {"alias": "lan", "subnets": [{"cidr": "10.1.0.0/24", "gateway": "10.1.0.1", "snat": true,
+      "dhcp_ranges": [{"start": "10.1.0.50", "end": "10.1.0.99"}]}]}, {"alias": "wire"}]},
+  "vms_config": [{"vm_source_config": {"built_in": "debian13-small"}, "nic_controller": "e1000",
+    "nics": [{"vnet_alias": "wire"},
+             {"vnet_alias": "lan", "mac": "bc:24:11:00:00:01", "ipv4": "10.1.0.9"}]}]})";
+
+TEST_F(VmOnNode, hasTheNetworkCardsAndTheAddressOfItsConfiguration) {
+  auto work = [](VmOnNode& test) -> awaitable<void> {
+    sandbox::Run run{co_await asio::this_coro::executor, test.pool_, test.environment()};
+    co_await run.prepare(routed);
+    const auto sandbox = co_await run.bring_up(routed, "task", "sample");
+    const auto& vm = sandbox->vms().front();
+    const auto options = test.config(vm->vmid());
+    EXPECT_THAT(json::text_or(options, "net0"),
+                MatchesRegex("e1000=BC:24:11:..:..:..,bridge=px[0-9]{3}v1"));
+    EXPECT_THAT(json::text_or(options, "net1"),
+                MatchesRegex("e1000=BC:24:11:00:00:01,bridge=px[0-9]{3}v0"));
+    EXPECT_EQ(test.booked("BC:24:11:00:00:01"), "10.1.0.9");
+    EXPECT_EQ(vm->addresses().at("lan"), std::vector<std::string>{"10.1.0.9"});
+    co_await sandbox->destroy();
+    EXPECT_EQ(test.booked("BC:24:11:00:00:01"), "") << "it goes with the VM";
+    EXPECT_EQ(test.vnets(), 2U) << "kept for the next sample";
+    co_await run.sweep(true);
+    EXPECT_EQ(test.vnets(), 0U);
+  };
+  px::testing::run(work(*this));
+}
+
+TEST_F(VmOnNode, isInANetworkOfItsOwnByDefault) {
+  auto work = [](VmOnNode& test) -> awaitable<void> {
+    const std::string spec =
+        R"({"vms_config": [{"vm_source_config": {"built_in": "debian13-small"}}]})";
+    sandbox::Run run{co_await asio::this_coro::executor, test.pool_, test.environment()};
+    co_await run.prepare(spec);
+    const auto one = co_await run.bring_up(spec, "task", "1");
+    const auto other = co_await run.bring_up(spec, "task", "2");
+    const auto bridge = [&](const auto& sandbox) {
+      const auto card = json::text_or(test.config(sandbox->vms().front()->vmid()), "net0");
+      return card.substr(card.find("bridge="));
+    };
+    EXPECT_THAT(bridge(one), MatchesRegex("bridge=px[0-9]{3}v0"));
+    EXPECT_NE(bridge(one), bridge(other));
+    EXPECT_THAT(one->vms().front()->addresses().at("net0").at(0),
+                MatchesRegex("192\\.168\\.[0-9]+\\.50"));
+    co_await run.sweep(true);
+    EXPECT_EQ(test.vnets(), 0U);
+  };
+  px::testing::run(work(*this));
+}
+
+TEST_F(VmOnNode, ofADeadRunGoesWithItsNetworks) {
+  auto work = [](VmOnNode& test) -> awaitable<std::string> {
+    sandbox::Run run{co_await asio::this_coro::executor, test.pool_, test.environment()};
+    co_await run.prepare(routed);
+    co_await run.bring_up(routed, "task", "sample");
+    co_return run.id().text;
+  };
+  const auto dead = px::testing::run(work(*this));
+  ASSERT_EQ(vnets(), 2U);
+  const auto removed = px::testing::run(cleanup_from_environment(pool_, dead, environment()));
+  EXPECT_THAT(removed, ::testing::Contains(MatchesRegex("removed zone px[0-9]{3}z")));
+  EXPECT_EQ(vnets(), 0U);
+}
+
+TEST_F(VmOnNode, joinsAVnetOfTheServerByItsAlias) {
+  node_.call("POST", "/cluster/sdn/zones", "zone=office&type=simple");
+  node_.call("POST", "/cluster/sdn/vnets", "zone=office&vnet=office&alias=the+office");
+  node_.end_of_task(node_.call("PUT", "/cluster/sdn").text());
+  const auto spec = [](const std::string& alias) {
+    return R"({"sdn_config": null, "vms_config": [{"vm_source_config":
+        {"built_in": "debian13-small"}, "nics": [{"vnet_alias": ")" +
+           alias + R"("}]}]})";
+  };
+  auto work = [](VmOnNode& test, std::string good, std::string wrong) -> awaitable<void> {
+    sandbox::Run run{co_await asio::this_coro::executor, test.pool_, test.environment()};
+    std::string said;
+    try {
+      co_await run.prepare(wrong);
+    } catch (const Error& error) {
+      said = error.what();
+    }
+    EXPECT_THAT(said, HasSubstr("vms_config[0].nics[0].vnet_alias: is \"ofice\"; the VNets of "
+                                "sdn_config and of 127.0.0.1 are: the office"));
+    co_await run.prepare(good);
+    const auto sandbox = co_await run.bring_up(good, "task", "sample");
+    EXPECT_THAT(json::text_or(test.config(sandbox->vms().front()->vmid()), "net0"),
+                HasSubstr("bridge=office"));
+    co_await run.sweep(true);
+    EXPECT_EQ(test.vnets(), 1U) << "not ours";
+  };
+  px::testing::run(work(*this, spec("the office"), spec("ofice")));
+}
+
+TEST_F(VmOnNode, costsFewRequestsInItsNetworks) {
+  auto work = [](VmOnNode& test) -> awaitable<void> {
+    const std::string spec =
+        R"({"vms_config": [{"vm_source_config": {"built_in": "debian13-small"}}]})";
+    sandbox::Run run{co_await asio::this_coro::executor, test.pool_, test.environment()};
+    co_await run.prepare(spec);
+    test.node_.send("POST", "/_control/reset", {});
+    const auto sandbox = co_await run.bring_up(spec, "task", "1");
+    EXPECT_LE(test.requests_without_polls(), 14);
+    co_await run.sweep(true);
+  };
+  px::testing::run(work(*this));
 }
 
 TEST_F(VmOnNode, ofABuiltInHasTheCpuOfItsNode) {

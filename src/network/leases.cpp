@@ -1,0 +1,305 @@
+#include "network/leases.hpp"
+
+#include "support/bytes.hpp"
+#include "support/log.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace px::network {
+
+using namespace std::chrono_literals;
+namespace sdn = pve::sdn;
+
+namespace {
+
+constexpr std::size_t samples_at_once = 10;  // Inspect's default
+constexpr std::size_t most_vnets_at_first = 20;
+constexpr auto change_limit = 5min;
+/// For fixed ranges that another run has. It may be at work for long; or dead.
+constexpr auto patience_with_another_run = 60min;
+constexpr auto say_again = 1min;
+constexpr int most_attempts = 5;
+
+int random_number(int below) {
+  const auto bytes = random_bytes(2);
+  const auto high = static_cast<unsigned char>(bytes[0]);
+  const auto low = static_cast<unsigned char>(bytes[1]);
+  return (high * 256 + low) % below;
+}
+
+NetworkSet set_of(const Plan& plan, std::string key, const std::string& prefix) {
+  NetworkSet set{plan, std::move(key), pve::ZoneId::parse(zone_name(prefix)), {}};
+  for (std::size_t i = 0; i < plan.vnets.size(); ++i) {
+    set.vnets.push_back(pve::VnetId::parse(vnet_name(prefix, i)));
+  }
+  return set;
+}
+
+}  // namespace
+
+// --- who has what --------------------------------------------------------------------------------
+
+SharedSet Shelf::take(const std::string& key) {
+  for (auto& entry : entries_) {
+    if (entry.in_use || entry.set->key != key) continue;
+    entry.in_use = true;
+    return entry.set;
+  }
+  return nullptr;
+}
+
+void Shelf::give_back(const SharedSet& set) {
+  for (auto& entry : entries_) {
+    if (entry.set == set) entry.in_use = false;
+  }
+}
+
+std::size_t Shelf::count(const std::string& key) const {
+  return static_cast<std::size_t>(
+      std::ranges::count_if(entries_, [&](const Entry& entry) { return entry.set->key == key; }));
+}
+
+template <class Predicate>
+std::vector<SharedSet> Shelf::take_out(Predicate wanted) {
+  std::vector<SharedSet> out;
+  std::erase_if(entries_, [&](const Entry& entry) {
+    if (entry.in_use || !wanted(*entry.set)) return false;
+    out.push_back(entry.set);
+    return true;
+  });
+  return out;
+}
+
+std::vector<SharedSet> Shelf::take_out_free() {
+  return take_out([](const NetworkSet&) { return true; });
+}
+
+std::vector<SharedSet> Shelf::take_out_in_the_way_of(const Plan& plan) {
+  const auto key = plan.key();
+  return take_out([&](const NetworkSet& set) {
+    std::vector<Taken> ranges;
+    for (const auto& vnet : set.plan.vnets) {
+      for (const auto& subnet : vnet.subnets) ranges.push_back({subnet.cidr, ""});
+    }
+    return set.key != key && conflict_of(plan, ranges).has_value();
+  });
+}
+
+std::size_t sets_to_make(const Plan& plan, std::size_t have, std::size_t waiting) {
+  if (plan.has_fixed_ranges()) return have == 0 ? 1 : 0;
+  const auto at_first = std::clamp<std::size_t>(
+      most_vnets_at_first / std::max<std::size_t>(plan.vnets.size(), 1), 1, samples_at_once);
+  return std::max(have == 0 ? at_first : std::min(have, at_first), waiting);
+}
+
+// --- making --------------------------------------------------------------------------------------
+
+/// One change of the server: what is to be made, and how far it came.
+struct Leases::Making {
+  Plan plan;
+  std::size_t count;
+  std::string task;
+  std::vector<NetworkSet> sets{};  ///< recorded before the first request for each
+  sdn::LockToken token{};
+  bool locked = false;
+  bool applying = false;
+
+  std::vector<Remains> made() const {
+    std::vector<Remains> out;
+    for (const auto& set : sets) out.push_back(remains_of(set));
+    return out;
+  }
+};
+
+Leases::Leases(pve::Client& client, pve::NodeName node, std::string run)
+    : client_{client}, node_{std::move(node)}, run_{std::move(run)} {}
+
+/// Makes `count` sets with one apply. Returns what is in the way, when that is another run's.
+awaitable<std::optional<Conflict>> Leases::make(Plan plan, std::size_t count, std::string task) {
+  const auto permit = co_await one_change_.acquire();
+  for (int attempt = 1;; ++attempt) {
+    Making making{plan, count, task};
+    std::exception_ptr failure;
+    std::optional<Conflict> conflict;
+    try {
+      conflict = co_await make_in(making);
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    if (!failure && !conflict) {
+      for (auto& set : making.sets) shelf_.put(std::make_shared<NetworkSet>(std::move(set)));
+      co_return std::nullopt;
+    }
+    if (failure) {
+      // After a cancellation nothing could be waited for.
+      co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+    }
+    co_await shielded(undo(making));
+    if (failure) std::rethrow_exception(failure);
+    // On a server without the lock someone chose the same range at the same time; both yield.
+    const bool other_range_will_do = plan.automatic && attempt < most_attempts;
+    if (!other_range_will_do) co_return conflict;
+  }
+}
+
+awaitable<std::optional<Conflict>> Leases::make_in(Making& making) {
+  const auto limit = Deadline::after(change_limit);
+  making.token = co_await sdn::lock(client_, limit);
+  making.locked = true;
+  const sdn::Change change{making.token, limit};
+
+  const auto found = co_await survey(client_, node_);
+  if (const auto others = pending_changes(found); !others.empty()) {
+    log::warn("changes that are not applied yet on {} are applied with ours: {}",
+              client_.instance().host, fmt::join(others, ", "));
+  }
+  // What another configuration of this run had and does not use now must not be in the way.
+  for (const auto& set : shelf_.take_out_in_the_way_of(making.plan)) {
+    doomed_.push_back(remains_of(*set));
+  }
+  const auto taken = taken_without(found, doomed_);
+  making.applying = !doomed_.empty();
+  co_await remove(client_, doomed_, change);
+  doomed_.clear();
+  if (const auto conflict = conflict_of(making.plan, taken)) {
+    if (conflict->taken.run) co_return conflict;
+    throw_bad_input(conflict->field, conflict->cidr.text(),
+                    fmt::format("{} on {} belongs to {}", conflict->taken.cidr.text(),
+                                client_.instance().host, conflict->taken.owner));
+  }
+
+  std::vector<Cidr> ranges;
+  for (const auto& item : taken) ranges.push_back(item.cidr);
+  std::vector<int> octets;
+  if (making.plan.automatic) octets = free_octets(ranges, making.count, random_number(252));
+  if (making.plan.automatic && octets.empty()) {
+    throw Error{Errc::unavailable,
+                fmt::format("{} has no free range among 192.168.2.0/24 .. 192.168.253.0/24",
+                            client_.instance().host)}
+        .with_hint("Remove networks of dead runs: inspect sandbox cleanup proxmox");
+  }
+  const auto count = making.plan.automatic ? octets.size() : making.count;
+  const auto prefixes = free_prefixes(found, stem_of(making.task), random_number(1000));
+  const auto key = making.plan.key();
+  for (const auto& prefix : prefixes) {
+    if (making.sets.size() == count) break;
+    const auto plan =
+        making.plan.automatic ? with_range(making.plan, octets[making.sets.size()]) : making.plan;
+    making.sets.push_back(set_of(plan, key, prefix));
+    try {
+      co_await create(client_, making.sets.back(), run_, change);
+    } catch (const Error& error) {
+      if (error.kind != Errc::already_exists) throw;
+      making.sets.pop_back();  // someone else has the names since a moment ago
+    }
+  }
+  if (making.sets.size() < count) {
+    throw Error{Errc::unavailable,
+                fmt::format("no names are left for networks on {}", client_.instance().host)}
+        .with_hint("Remove networks of dead runs: inspect sandbox cleanup proxmox");
+  }
+
+  if (!making.token) {
+    // Before 9.0 nothing keeps two processes from choosing one range; but each writes first and
+    // looks then, so at least one of them sees the other.
+    const auto now = co_await survey(client_, node_);
+    const auto others = taken_without(now, making.made());
+    for (const auto& set : making.sets) {
+      if (auto conflict = conflict_of(set.plan, others)) co_return conflict;
+    }
+  }
+  making.applying = true;
+  co_await apply_and_check(client_, node_, making.sets, making.token, limit);
+  making.locked = false;
+  co_return std::nullopt;
+}
+
+/// Removes what a change made that did not come to its end. What can't be removed now is doomed.
+awaitable<void> Leases::undo(Making& making) {
+  const auto limit = Deadline::after(change_limit);
+  const auto made = making.made();
+  try {
+    // An apply gives the lock back with its request, whatever becomes of it.
+    if (making.applying && !made.empty()) {
+      co_await sdn::unlock(client_, making.token);
+      co_await remove_and_apply(client_, made, limit);
+    } else {
+      co_await remove(client_, made, {making.token, limit});
+      if (making.applying) {
+        co_await sdn::apply(client_, making.token, limit);
+      } else if (making.locked) {
+        co_await sdn::unlock(client_, making.token);
+      }
+    }
+  } catch (const Error& error) {
+    log::error("networks of a change that failed are still on {}: {}", client_.instance().host,
+               error.what());
+    doomed_.insert(doomed_.end(), made.begin(), made.end());
+  }
+}
+
+// --- leasing -------------------------------------------------------------------------------------
+
+awaitable<void> Leases::prepare(Plan plan, std::string task) {
+  if (plan.vnets.empty() || shelf_.count(plan.key()) > 0) co_return;
+  const auto conflict = co_await make(plan, sets_to_make(plan, 0, 0), std::move(task));
+  if (conflict) {
+    log::info("{} on {} is in use by {}; samples will wait for it", conflict->taken.cidr.text(),
+              client_.instance().host, conflict->taken.owner);
+  }
+}
+
+awaitable<SharedSet> Leases::lease(Plan plan, std::string task) {
+  if (plan.vnets.empty()) co_return nullptr;
+  const auto key = plan.key();
+  auto& line = lines_[key];
+  if (!line) line = std::make_unique<Semaphore>(1);
+  const auto permit = co_await line->acquire();
+  const auto since = std::chrono::steady_clock::now();
+  bool said = false;
+  for (auto pause = 50ms;; pause = std::min(pause * 2, 1000ms)) {
+    if (auto set = shelf_.take(key)) co_return set;
+    if (const auto count = sets_to_make(plan, shelf_.count(key), line->waiting() + 1); count > 0) {
+      const auto conflict = co_await make(plan, count, task);
+      if (!conflict) continue;
+      co_await wait_for(*conflict, since);
+      continue;
+    }
+    if (!std::exchange(said, true)) {
+      log::info("a sample waits for the networks with fixed ranges on {}", client_.instance().host);
+    }
+    co_await sleep_for(pause);
+  }
+}
+
+/// A while until it makes sense to try again.
+awaitable<void> Leases::wait_for(Conflict conflict, SteadyTime since) {
+  const auto waited = std::chrono::steady_clock::now() - since;
+  const auto text = fmt::format("{} for {} on {}, which is in use by {} of run {}", conflict.field,
+                                conflict.cidr.text(), client_.instance().host, conflict.taken.owner,
+                                conflict.taken.run.value_or("?"));
+  if (waited > patience_with_another_run) {
+    throw Error{Errc::timeout, fmt::format("waited an hour for {}", text)}.with_hint(
+        fmt::format("If that run is dead: inspect sandbox cleanup proxmox {}",
+                    conflict.taken.run.value_or("")));
+  }
+  const auto pause = waited < say_again ? 5s : 20s;
+  log::info("a sample waits for {}", text);
+  co_await sleep_for(pause);
+}
+
+void Leases::give_back(const SharedSet& set) {
+  if (set) shelf_.give_back(set);
+}
+
+awaitable<void> Leases::remove_free() {
+  const auto permit = co_await one_change_.acquire();
+  for (const auto& set : shelf_.take_out_free()) doomed_.push_back(remains_of(*set));
+  if (doomed_.empty()) co_return;
+  co_await remove_and_apply(client_, doomed_, Deadline::after(change_limit));
+  doomed_.clear();
+}
+
+}  // namespace px::network

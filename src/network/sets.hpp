@@ -1,0 +1,86 @@
+#pragma once
+#include "network/plan.hpp"
+#include "pve/ids.hpp"
+#include "pve/sdn.hpp"
+#include "support/async.hpp"
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+/// Sets of networks on a server: what there is, making one, removing one.
+namespace px::network {
+
+/// One sample's networks as they are on a server.
+struct NetworkSet {
+  Plan plan;        ///< with the ranges that it has
+  std::string key;  ///< of the plan that was asked for
+  pve::ZoneId zone;
+  std::vector<pve::VnetId> vnets;  ///< as Plan::vnets
+};
+
+/// A set of ours on a server, known by its names alone.
+struct Remains {
+  pve::ZoneId zone;
+  std::vector<pve::VnetId> vnets;
+  std::string run{};  ///< empty: without a mark, of the existing provider or half made
+};
+Remains remains_of(const NetworkSet& set);
+
+/// Somebody's range.
+struct Taken {
+  Cidr cidr;
+  std::string owner;  ///< "VNet abc123v0 (lan) in zone abc123z", "vmbr0 of node pve1"
+  std::optional<std::string> run{};  ///< of ours, mostly another process
+  std::optional<pve::ZoneId> zone{};
+};
+
+/// What a server has, pending changes included.
+struct Survey {
+  std::vector<pve::sdn::Zone> zones;
+  std::vector<pve::sdn::Vnet> vnets;
+  std::vector<Taken> taken;
+};
+/// SDN subnets of the cluster, and the networks of the node's own interfaces. Its routes are not in
+/// the API. Errors: unsupported with a hint where the server has no SDN.
+awaitable<Survey> survey(pve::Client& client, pve::NodeName node);
+
+/// --- decisions ---------------------------------------------------------------------------------
+
+/// "zone abc (new)", for each change that is not applied.
+std::vector<std::string> pending_changes(const Survey& survey);
+/// The ranges that are taken when these sets are gone.
+std::vector<Taken> taken_without(const Survey& survey, const std::vector<Remains>& sets);
+/// Prefixes whose zone and VNets don't exist, upwards from `start`, round.
+std::vector<std::string> free_prefixes(const Survey& survey, std::string_view stem, int start);
+/// The first that has a range of the plan, and which range that is.
+struct Conflict {
+  Taken taken;
+  std::string field;  ///< of the plan's subnet
+  Cidr cidr;
+};
+std::optional<Conflict> conflict_of(const Plan& plan, const std::vector<Taken>& taken);
+/// Zones that are ours: all their VNets carry one run's mark; or, without any mark, zone and VNets
+/// are named as ours are (docs/configuration.md). Never the permanent `inspvmz`.
+std::vector<Remains> ours_of(const std::vector<pve::sdn::Zone>& zones,
+                             const std::vector<pve::sdn::Vnet>& vnets);
+
+/// --- changes, pending until they are applied ---------------------------------------------------
+
+/// Makes the set's zone, VNets and subnets. already_exists: its names are taken; nothing of it is
+/// left then.
+awaitable<void> create(pve::Client& client, NetworkSet set, std::string run,
+                       pve::sdn::Change change);
+/// Removes sets with all that is in them, bookings of VMs that are gone included. What is gone
+/// already is fine.
+awaitable<void> remove(pve::Client& client, std::vector<Remains> sets, pve::sdn::Change change);
+
+/// remove() and apply under the lock.
+awaitable<void> remove_and_apply(pve::Client& client, std::vector<Remains> sets, Deadline limit);
+/// apply(), and waits until the node says that the sets' networks are there.
+awaitable<void> apply_and_check(pve::Client& client, pve::NodeName node,
+                                std::vector<NetworkSet> sets, pve::sdn::LockToken token,
+                                Deadline limit);
+
+}  // namespace px::network
