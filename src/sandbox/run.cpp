@@ -28,6 +28,12 @@ awaitable<void> prepare_host(std::shared_ptr<Host> host, const Spec& spec) {
     }
   }
   for (const auto& vm : spec.vms) co_await host->templates().get(template_request(vm));
+  if (!spec.networks.vnets.empty()) {
+    log::warn(
+        "samples' networks on {} are not closed off from a Proxmox VE server and from each "
+        "other by this version (the local node does it): docs/configuration.md, Networks",
+        host->instance().host);
+  }
   // Inspect does not name the task yet.
   co_await host->leases().prepare(spec.networks, "");
 }
