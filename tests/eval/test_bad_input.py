@@ -9,7 +9,7 @@ import pytest
 from inspect_ai._util.error import PrerequisiteError
 
 from proxmoxsandbox._proxmox_sandbox_environment import ProxmoxSandboxEnvironment
-from proxmoxsandbox.schema import VmSourceConfig
+from proxmoxsandbox.schema import VmNicConfig, VmSourceConfig
 
 from .conftest import Node, config_of
 
@@ -46,7 +46,12 @@ MISTAKES: list[tuple[str, dict[str, str], dict[str, Any], list[str]]] = [
         {"vm_source_config": VmSourceConfig(built_in="debian99")},
         ["debian99", "debian13-small"],
     ),
-    ("network card", {}, {"nics": None}, ["nics=()"]),
+    (
+        "unknown network",
+        {},
+        {"nics": (VmNicConfig(vnet_alias="nowhere"),)},
+        ["vnet_alias", "nowhere"],
+    ),
 ]
 
 
