@@ -204,6 +204,16 @@ TEST_P(GuestUnder, endsTheWholeTreeAtATimeoutAndKeepsThePartialOutput) {
   EXPECT_EQ(exec({"echo", "usable"}).out, "usable\n");
 }
 
+TEST_P(GuestUnder, keepsThePartialOutputWhateverTheAgentsEnvironmentHolds) {
+  ::setenv("B", "no-such-program", 1);  // a name that the scripts use themselves
+  ExecRequest request;
+  request.command.argv = {"sh", "-c", "echo part; sleep 30"};
+  request.timeout = 300ms;
+  const auto error = failure([&] { run(guest->exec(request)); });
+  ::unsetenv("B");
+  EXPECT_EQ(error.partial_output, "part\n");
+}
+
 TEST_P(GuestUnder, endsTheCommandWhenTheCallIsCancelled) {
   const auto mark = channel->directory() / "mark";
   ExecRequest request;

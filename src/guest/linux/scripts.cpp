@@ -126,7 +126,7 @@ const std::string& kill_script() {
   // The whole tree: the command's session, and whoever descends from it by parents (sudo and su -c
   // start sessions of their own).
   static const std::string text = R"sh(exec 3>&1 4>&2 >/dev/null 2>&1
-X=$1 I=$2 cap=$3
+X=$1 I=$2 cap=$3 B=
 )sh" + std::string{answer_function} +
                                   R"sh(tree() {
  L=" $p "; T=
