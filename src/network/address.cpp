@@ -3,9 +3,9 @@
 #include "support/bytes.hpp"
 #include "support/error.hpp"
 
+#include <boost/algorithm/string/case_conv.hpp>
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <charconv>
 
 namespace px::network {
@@ -103,10 +103,7 @@ std::string parse_mac(std::string_view field, std::string_view text) {
   if (!fine) {
     throw_bad_input(field, text, "a MAC address is six pairs of hexadecimal digits with colons");
   }
-  std::string out{text};
-  std::transform(out.begin(), out.end(), out.begin(), [](char c) {
-    return c >= 'a' && c <= 'f' ? static_cast<char>(c - 'a' + 'A') : c;
-  });
+  const auto out = boost::algorithm::to_upper_copy(std::string{text});
   if (std::string_view{"13579BDF"}.find(out[1]) != std::string_view::npos) {
     throw_bad_input(field, text, "the first byte of a card's own address is even");
   }

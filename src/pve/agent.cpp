@@ -3,6 +3,7 @@
 #include "pve/qemu.hpp"
 #include "support/bytes.hpp"
 
+#include <boost/algorithm/string/case_conv.hpp>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -152,10 +153,8 @@ awaitable<std::vector<Interface>> interfaces(Client& client, VmRef vm, CallOptio
   const auto* result = json::find(data, "result");
   if (result == nullptr || !result->is_array()) co_return out;
   for (const auto& entry : result->get_array()) {
-    Interface item{json::text_or(entry, "name"), json::text_or(entry, "hardware-address"), {}};
-    std::ranges::transform(item.mac, item.mac.begin(), [](char c) {
-      return c >= 'a' && c <= 'f' ? static_cast<char>(c - 'a' + 'A') : c;
-    });
+    const auto mac = json::text_or(entry, "hardware-address");
+    Interface item{json::text_or(entry, "name"), boost::algorithm::to_upper_copy(mac), {}};
     if (const auto* list = json::find(entry, "ip-addresses"); list != nullptr && list->is_array()) {
       for (const auto& address : list->get_array()) {
         item.addresses.push_back(json::text_or(address, "ip-address"));

@@ -68,6 +68,14 @@ std::optional<IpAddress> address_of(const sockaddr* address) {
   return parse_ip(text.data());
 }
 
+/// Whether a running machine lives in the namespace. One that does not can have a card of no
+/// network, but throws Error{rejected} for any other.
+bool takes_part(pid_t machine, const PlannedNetwork* network) {
+  if (Namespace::is_elsewhere(machine)) return true;
+  if (network == nullptr) return false;
+  throw Error{Errc::rejected, "the VM was started before there were networks: stop and start it"};
+}
+
 /// Throws Error{rejected} with what a tool said when it failed.
 void check(const ToolResult& done, const std::string& what) {
   if (done.exit_code == 0) return;
@@ -282,12 +290,7 @@ awaitable<void> Networks::attach(int vmid, MachineSetup& setup) {
 awaitable<void> Networks::plug(int vmid, pid_t machine, std::string nic, MachineSetup& setup) {
   const auto place = NicPlace::parse(setup.options.at(nic));
   co_await in_turn([this, vmid, machine, nic, place, ipam = sdn_.ipam(), &setup] {
-    const auto* network = network_of(place);
-    if (!Namespace::is_elsewhere(machine)) {
-      if (network == nullptr) return;
-      throw Error{Errc::rejected,
-                  "the VM was started before there were networks: stop and start it"};
-    }
+    if (!takes_part(machine, network_of(place))) return;
     make_tap(vmid, nic, place, ipam);
     setup.taps[nic] = tap_name(vmid, nic);
   });
@@ -302,11 +305,7 @@ awaitable<void> Networks::unplug(int vmid, std::string nic) {
 awaitable<void> Networks::move(int vmid, pid_t machine, std::string nic, NicPlace place) {
   co_await in_turn([this, machine, tap = tap_name(vmid, nic), place, ipam = sdn_.ipam()] {
     const auto* network = network_of(place);
-    if (!Namespace::is_elsewhere(machine)) {
-      if (network == nullptr) return;
-      throw Error{Errc::rejected,
-                  "the VM was started before there were networks: stop and start it"};
-    }
+    if (!takes_part(machine, network)) return;
     change_links(move_lines(tap, network));
     if (network != nullptr) serve(*network, ipam);
   });
