@@ -1,0 +1,128 @@
+#include "pve/firewall.hpp"
+
+#include "pve/qemu.hpp"
+#include "support/bytes.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace px::pve::firewall {
+
+namespace {
+
+Params params_of(const Rule& rule) {
+  return std::move(Params{}
+                       .add("type", rule.type)
+                       .add("action", rule.action)
+                       .add("enable", true)
+                       .add_if(!rule.source.empty(), "source", rule.source)
+                       .add_if(!rule.dest.empty(), "dest", rule.dest)
+                       .add_if(!rule.proto.empty(), "proto", rule.proto)
+                       .add_if(!rule.dport.empty(), "dport", rule.dport)
+                       .add_if(!rule.iface.empty(), "iface", rule.iface));
+}
+
+/// A rule that is there twice says the same.
+CallOptions options_of(Deadline deadline, std::string doing) {
+  return {.deadline = deadline,
+          .repeatable = true,
+          .wait_for_lock = true,
+          .doing = std::move(doing)};
+}
+
+/// A new rule goes before all others, so the last one goes first.
+awaitable<void> add_rules(Client& client, std::string path, const std::vector<Rule>& rules,
+                          CallOptions options) {
+  for (auto rule = rules.rbegin(); rule != rules.rend(); ++rule) {
+    co_await client.post(path, params_of(*rule), options);
+  }
+}
+
+std::string group_path(const std::string& name) {
+  return "/cluster/firewall/groups/" + percent_encode(name);
+}
+
+bool is_gone(const Error& error) {
+  return error.kind == Errc::not_found;
+}
+
+}  // namespace
+
+awaitable<bool> is_enabled(Client& client) {
+  const auto data = co_await client.get("/cluster/firewall/options", {}, {.load = Load::light});
+  co_return json::flag_or(data, "enable", false);
+}
+
+awaitable<void> enable(Client& client) {
+  co_await client.put("/cluster/firewall/options",
+                      Params{}.add("enable", true).add("policy_in", "ACCEPT"),
+                      {.repeatable = true, .doing = "switch the datacenter's firewall on"});
+}
+
+// --- security groups -----------------------------------------------------------------------------
+
+awaitable<std::vector<Group>> groups(Client& client) {
+  const auto data = co_await client.get("/cluster/firewall/groups", {}, {.load = Load::light});
+  std::vector<Group> out;
+  if (!data.is_array()) co_return out;
+  for (const auto& entry : data.get_array()) {
+    out.push_back({json::text_at(entry, "group"), json::text_or(entry, "comment")});
+  }
+  co_return out;
+}
+
+awaitable<void> create_group(Client& client, Group group, std::vector<Rule> rules,
+                             Deadline deadline) {
+  auto options = options_of(deadline, "create security group " + group.name);
+  options.repeatable = false;
+  std::optional<Error> lost;
+  try {
+    co_await client.post("/cluster/firewall/groups",
+                         Params{}.add("group", group.name).add("comment", group.comment), options);
+  } catch (const Error& error) {
+    if (error.sent != Sent::maybe) throw;
+    lost = error;
+  }
+  if (lost) {
+    const auto there = co_await groups(client);
+    const bool made = std::ranges::any_of(there, [&](const Group& other) {
+      return other.name == group.name && other.comment == group.comment;
+    });
+    if (!made) throw *lost;
+  }
+  options.repeatable = true;
+  co_await add_rules(client, group_path(group.name), rules, options);
+}
+
+awaitable<void> remove_group(Client& client, std::string name, Deadline deadline) {
+  const auto options = options_of(deadline, "remove security group " + name);
+  try {
+    const auto rules = co_await client.get(group_path(name), {}, {.load = Load::light});
+    // The highest first, so that a repeat of one whose answer was lost hits nothing else.
+    for (auto left = rules.is_array() ? rules.get_array().size() : 0; left > 0; --left) {
+      co_await client.del(fmt::format("{}/{}", group_path(name), left - 1), {}, options);
+    }
+    co_await client.del(group_path(name), {}, options);
+  } catch (const Error& error) {
+    if (!is_gone(error)) throw;
+  }
+}
+
+// --- of one VM -----------------------------------------------------------------------------------
+
+awaitable<void> guard(Client& client, VmRef vm, std::vector<Rule> rules, Deadline deadline) {
+  const auto options = options_of(deadline, fmt::format("guard VM {}", vm.vmid));
+  co_await add_rules(client, qemu::path_of(vm, "/firewall/rules"), rules, options);
+  co_await client.put(qemu::path_of(vm, "/firewall/options"),
+                      Params{}
+                          .add("enable", true)
+                          .add("policy_in", "DROP")
+                          .add("policy_out", "DROP")
+                          .add("dhcp", true)
+                          .add("ndp", true)
+                          .add("macfilter", true),
+                      options);
+}
+
+}  // namespace px::pve::firewall
