@@ -2,6 +2,7 @@
 
 #include "node/access.hpp"
 #include "node/cluster.hpp"
+#include "node/firewall/firewall_routes.hpp"
 #include "node/network/networks.hpp"
 #include "node/network/sdn_routes.hpp"
 #include "node/server.hpp"
@@ -61,6 +62,7 @@ struct Node::Impl {
             options.simulation ? simulated_machines(*options.simulation)
                                : qemu_machines(executor, qemu)},
         sdn{state, options.name},
+        firewall{state, options.armed_firewall},
         networks{make_networks(pool)},
         cluster{state, vms, options.simulation || qemu.accelerator == Accelerator::kvm} {
     access.add_routes(router);
@@ -68,7 +70,8 @@ struct Node::Impl {
     storages.add_routes(router);
     cluster.add_routes(router);
     std::make_shared<SdnRoutes>(sdn, tasks, *networks)->add_routes(router);
-    add_vm_routes(router, VmServices{vms, tasks, cluster, sdn, *networks, pool});
+    std::make_shared<FirewallRoutes>(firewall, sdn, *networks)->add_routes(router);
+    add_vm_routes(router, VmServices{vms, tasks, cluster, sdn, firewall, *networks, pool});
     ServerOptions server_options;
     server_options.port = options.port;
     server_options.node_name = options.name;
@@ -80,12 +83,13 @@ struct Node::Impl {
 
   std::unique_ptr<NetworkMaker> make_networks(asio::thread_pool& pool) {
     if (options.simulation) return std::make_unique<SimulatedNetworks>();
-    std::vector<pid_t> machines;
+    std::vector<RunningMachine> machines;
     for (const auto& [vmid, vm] : vms.all()) {
       const auto status = vm->machine->status();
-      if (status.running) machines.push_back(status.pid);
+      if (status.running) machines.push_back({vmid, status.pid, vm->config.current});
     }
-    return std::make_unique<Networks>(sdn, pool, state.directory() / "run" / "network", machines);
+    return std::make_unique<Networks>(sdn, firewall, pool, state.directory() / "run" / "network",
+                                      machines);
   }
 
   /// The networks that an earlier node had applied.
@@ -106,6 +110,7 @@ struct Node::Impl {
   std::string hardware;
   Vms vms;
   Sdn sdn;
+  Firewall firewall;
   std::unique_ptr<NetworkMaker> networks;
   Cluster cluster;
   Router router;

@@ -28,6 +28,9 @@ struct NodeOptions {
   AcceleratorChoice accelerator = AcceleratorChoice::probe;
   /// Machines without a guest, for tests of scale and failure.
   std::optional<Simulation> simulation;
+  /// A new node's datacenter firewall is on (`enable=1, policy_in=ACCEPT`), so that VMs are filtered
+  /// as soon as they ask for it. Off: as Proxmox VE is installed.
+  bool armed_firewall = true;
   /// Serve /_control (counters and faults).
   bool control = false;
   std::chrono::milliseconds refusal_delay{3000};

@@ -18,6 +18,7 @@ constexpr std::string_view change_vm =
     "VM.Config.HWType|VM.Config.Options|VM.Config.Cloudinit";
 constexpr std::string_view sdn_zone = "/sdn/zones/{zone}";
 constexpr std::string_view sdn_vnet = "/sdn/zones/{zone}/{vnet}";
+constexpr std::string_view vm_network = "VM.Config.Network";
 constexpr std::string_view see_storage = "Datastore.Audit|Datastore.AllocateSpace";
 
 /// `permissions` of api-schema.json; tests/api compares.
@@ -105,12 +106,45 @@ constexpr std::array rights{
           "VM.GuestAgent.FileRead|VM.GuestAgent.Unrestricted"},
     Right{"POST", "/nodes/{node}/qemu/{vmid}/agent/file-write", vm,
           "VM.GuestAgent.FileWrite|VM.GuestAgent.Unrestricted"},
+    Right{"GET", "/cluster/firewall/options", "/", "Sys.Audit"},
+    Right{"PUT", "/cluster/firewall/options", "/", "Sys.Modify"},
+    Right{"GET", "/cluster/firewall/refs", "/", "Sys.Audit"},
+    Right{"POST", "/cluster/firewall/groups", "/", "Sys.Modify"},
+    Right{"GET", "/cluster/firewall/groups/{group}", "/", "Sys.Audit"},
+    Right{"POST", "/cluster/firewall/groups/{group}", "/", "Sys.Modify"},
+    Right{"DELETE", "/cluster/firewall/groups/{group}", "/", "Sys.Modify"},
+    Right{"GET", "/cluster/firewall/groups/{group}/{pos}", "/", "Sys.Audit"},
+    Right{"PUT", "/cluster/firewall/groups/{group}/{pos}", "/", "Sys.Modify"},
+    Right{"DELETE", "/cluster/firewall/groups/{group}/{pos}", "/", "Sys.Modify"},
+    Right{"GET", "/nodes/{node}/firewall/options", "/nodes/{node}", "Sys.Audit"},
+    Right{"PUT", "/nodes/{node}/firewall/options", "/nodes/{node}", "Sys.Modify"},
+    Right{"GET", "/nodes/{node}/qemu/{vmid}/firewall/options", vm, "VM.Audit"},
+    Right{"PUT", "/nodes/{node}/qemu/{vmid}/firewall/options", vm, vm_network},
+    Right{"GET", "/nodes/{node}/qemu/{vmid}/firewall/rules", vm, "VM.Audit"},
+    Right{"POST", "/nodes/{node}/qemu/{vmid}/firewall/rules", vm, vm_network},
+    Right{"GET", "/nodes/{node}/qemu/{vmid}/firewall/rules/{pos}", vm, "VM.Audit"},
+    Right{"PUT", "/nodes/{node}/qemu/{vmid}/firewall/rules/{pos}", vm, vm_network},
+    Right{"DELETE", "/nodes/{node}/qemu/{vmid}/firewall/rules/{pos}", vm, vm_network},
+    Right{"GET", "/nodes/{node}/qemu/{vmid}/firewall/refs", vm, "VM.Audit"},
+    Right{"GET", "/nodes/{node}/qemu/{vmid}/firewall/ipset", vm, "VM.Audit"},
+    Right{"POST", "/nodes/{node}/qemu/{vmid}/firewall/ipset", vm, vm_network},
+    Right{"GET", "/nodes/{node}/qemu/{vmid}/firewall/ipset/{name}", vm, "VM.Audit"},
+    Right{"POST", "/nodes/{node}/qemu/{vmid}/firewall/ipset/{name}", vm, vm_network},
+    Right{"DELETE", "/nodes/{node}/qemu/{vmid}/firewall/ipset/{name}", vm, vm_network},
+    Right{"GET", "/nodes/{node}/qemu/{vmid}/firewall/ipset/{name}/{cidr}", vm, "VM.Audit"},
+    Right{"DELETE", "/nodes/{node}/qemu/{vmid}/firewall/ipset/{name}/{cidr}", vm, vm_network},
+    Right{"GET", "/nodes/{node}/qemu/{vmid}/firewall/aliases", vm, "VM.Audit"},
+    Right{"POST", "/nodes/{node}/qemu/{vmid}/firewall/aliases", vm, vm_network},
+    Right{"GET", "/nodes/{node}/qemu/{vmid}/firewall/aliases/{name}", vm, "VM.Audit"},
+    Right{"DELETE", "/nodes/{node}/qemu/{vmid}/firewall/aliases/{name}", vm, vm_network},
 };
 
 /// Open to every login (exchange 01).
 constexpr std::array open_to_all{std::string_view{"/version"},
                                  std::string_view{"/nodes/{node}/version"},
                                  std::string_view{"/nodes"}, std::string_view{"/cluster/nextid"},
+                                 std::string_view{"/cluster/firewall/groups"},
+                                 std::string_view{"/nodes/{node}/qemu/{vmid}/firewall"},
                                  std::string_view{"/access/permissions"}};
 
 /// Lists that hold what the caller may see.

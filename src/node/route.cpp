@@ -1,5 +1,6 @@
 #include "node/route.hpp"
 
+#include "node/firewall/firewall_syntax.hpp"
 #include "node/network/address.hpp"
 #include "support/bytes.hpp"
 
@@ -101,7 +102,7 @@ std::string network_format_problem(const std::string& format, const std::string&
       return fmt::format("format error\n{}: property is missing and it is not optional\n", key);
     }
   }
-  return {};
+  return firewall_format_problem(format, value);
 }
 
 /// What a named format of the schema says about a value, or nothing (pve-common JSONSchema.pm,
@@ -207,6 +208,16 @@ std::string path_problem(const std::string& name, const std::string& value) {
                    value);
   }
   if (name == "subnet") return problem({.name = name, .format = "pve-sdn-subnet-id"}, value);
+  if (name == "group") {
+    return problem({.name = name, .max_length = 18, .pattern = "[A-Za-z][A-Za-z0-9\\-_]+"}, value);
+  }
+  if (name == "name") {
+    return problem({.name = name, .max_length = 64, .pattern = "[A-Za-z][A-Za-z0-9\\-_]+"}, value);
+  }
+  if (name == "pos") {
+    return problem({.name = name, .type = ParamType::integer, .minimum = 0}, value);
+  }
+  if (name == "cidr") return problem({.name = name, .format = "IPorCIDRorAlias"}, value);
   if (name == "tokenid")
     return problem({.name = name, .pattern = "[A-Za-z][A-Za-z0-9._-]+"}, value);
   return {};
@@ -254,6 +265,19 @@ bool Call::flag(std::string_view name, bool otherwise) const {
 std::vector<std::string> Call::list(std::string_view name) const {
   const auto it = values.find(std::string{name});
   return it == values.end() ? std::vector<std::string>{} : it->second;
+}
+
+std::vector<std::string> Call::words(std::string_view name) const {
+  std::vector<std::string> out;
+  std::string word;
+  for (const char c : text_or(name, "") + ",") {
+    if (c != ',' && c != ';' && c != ' ') {
+      word += c;
+    } else if (!word.empty()) {
+      out.push_back(std::exchange(word, {}));
+    }
+  }
+  return out;
 }
 
 void Router::add(Route route) {

@@ -73,6 +73,8 @@ class Call {
   std::int64_t number_or(std::string_view name, std::int64_t otherwise) const;
   bool flag(std::string_view name, bool otherwise = false) const;
   std::vector<std::string> list(std::string_view name) const;
+  /// The names in one value, which commas, semicolons or blanks separate: `delete`, `revert`.
+  std::vector<std::string> words(std::string_view name) const;
   /// Answers `total` beside `data`.
   std::optional<std::int64_t> total;
 };

@@ -160,4 +160,13 @@ std::string sha256_hex(std::string_view bytes) {
   return sum.hex();
 }
 
+std::string sha1_hex(std::string_view bytes) {
+  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+  unsigned int length = 0;
+  if (EVP_Digest(bytes.data(), bytes.size(), digest.data(), &length, EVP_sha1(), nullptr) != 1) {
+    throw Error{Errc::internal, "SHA-1 is not available"};
+  }
+  return to_hex({reinterpret_cast<const char*>(digest.data()), length});
+}
+
 }  // namespace px

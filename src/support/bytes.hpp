@@ -44,5 +44,7 @@ class Sha256 {
   std::unique_ptr<evp_md_ctx_st, void (*)(evp_md_ctx_st*)> context_;
 };
 std::string sha256_hex(std::string_view bytes);
+/// SHA-1, for where a protocol has it. It protects nothing.
+std::string sha1_hex(std::string_view bytes);
 
 }  // namespace px

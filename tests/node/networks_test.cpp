@@ -1,8 +1,5 @@
-// Networks in real namespaces, with guests that are namespaces too. Needs root (or user namespaces
-// and an open /dev/net/tun), ip, nft, dnsmasq and busybox; is skipped without.
-#include "node/network/networks.hpp"
-
-#include "node/vm_api.hpp"
+// Networks in real namespaces, with guests that are namespaces too. Skipped where they can't be made.
+#include "node/namespace_guest.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -19,118 +16,12 @@ namespace px::node {
 namespace {
 
 using namespace std::chrono_literals;
+using node::testing::add_network;
+using node::testing::Guest;
+using node::testing::obstacle;
 using node::testing::TemporaryDirectory;
 using ::testing::HasSubstr;
 using ::testing::Not;
-
-/// Why networks can't be made here; empty when they can.
-std::string obstacle() {
-  for (const auto* program : {"ip", "nft", "dnsmasq", "busybox", "unshare"}) {
-    if (run_tool({"sh", "-c", fmt::format("command -v {}", program)}).exit_code != 0) {
-      return fmt::format("{} is not installed", program);
-    }
-  }
-  if (::access("/dev/net/tun", R_OK | W_OK) != 0) return "/dev/net/tun can't be opened";
-  try {
-    Namespace::make();
-  } catch (const Error& error) {
-    return error.said;
-  }
-  return {};
-}
-
-json::object simple_zone() {
-  return {{"ipam", "pve"}, {"dhcp", "dnsmasq"}};
-}
-
-/// VNet vN with the subnet 10.77.N.0/24.
-void add_network(Sdn& sdn, int number, bool snat) {
-  sdn.change({}, "test", [&](SdnConfig& config, Ipam& ipam) {
-    if (!config.zones.contains("z")) add_zone(config, "z", simple_zone());
-    const auto vnet = fmt::format("v{}", number);
-    add_vnet(config, vnet, {{"zone", "z"}});
-    const auto id = fmt::format("z-10.77.{}.0-24", number);
-    config.subnets[id] = {
-        {"type", "subnet"},
-        {"vnet", vnet},
-        {"gateway", fmt::format("10.77.{}.1", number)},
-        {"snat", snat ? 1 : 0},
-        {"dhcp-range",
-         json::array{fmt::format("start-address=10.77.{0}.10,end-address=10.77.{0}.99", number)}}};
-    ipam.add_subnet(subnet_of(id, config.subnets[id]));
-  });
-}
-
-/// A machine beside QEMU: a network namespace with one card on a VNet.
-class Guest {
- public:
-  Guest(const Namespace& space, const std::filesystem::path& directory, int number,
-        const std::string& vnet, const std::string& mac)
-      : directory_{directory},
-        process_{Process::spawn({"unshare", "-n", "sleep", "600"}, directory,
-                                directory / "guest.log", space.for_machines())} {
-    // unshare(1) makes the namespace a moment after its start.
-    const auto own = fmt::format("/proc/{}/ns/net", process_.pid());
-    const auto outer =
-        std::filesystem::read_symlink(fmt::format("/proc/{}/ns/net", space.holder()));
-    for (int i = 0; i < 500 && std::filesystem::read_symlink(own) == outer; ++i) {
-      std::this_thread::sleep_for(2ms);
-    }
-    // Descriptors of its own: the guest may outlive the node's.
-    const auto user = fmt::format("/proc/{}/ns/user", process_.pid());
-    if (!space.is_root()) inside_.user = ::open(user.c_str(), O_RDONLY | O_CLOEXEC);
-    inside_.net = ::open(own.c_str(), O_RDONLY | O_CLOEXEC);
-    const auto outside = fmt::format("guest{}", number);
-    const auto made =
-        run_tool({"sh", "-c",
-                  fmt::format("ip link add {0} type veth peer name eth0 address {1} netns {2} && "
-                              "ip link set {0} master {3} up",
-                              outside, mac, process_.pid(), vnet)},
-                 space.for_machines());
-    EXPECT_EQ(made.exit_code, 0) << made.errors;
-    run("ip link set lo up; ip link set eth0 up");
-  }
-  ~Guest() {
-    process_.kill();
-    while (process_.alive()) std::this_thread::sleep_for(1ms);
-    ::close(inside_.net);
-    if (inside_.user >= 0) ::close(inside_.user);
-  }
-  Guest(const Guest&) = delete;
-  Guest& operator=(const Guest&) = delete;
-
-  ToolResult run(const std::string& command) const {
-    return run_tool({"sh", "-c", command}, inside_);
-  }
-  /// Asks for an address, as a guest does at boot; returns it.
-  std::string lease() {
-    const auto script = directory_ / "udhcpc.sh";
-    std::ofstream{script} << "#!/bin/sh\n[ \"$1\" = bound ] || exit 0\n"
-                             "ip addr flush dev eth0 scope global\n"
-                             "ip addr add $ip/$mask dev eth0\n"
-                             "[ -z \"$router\" ] || ip route add default via $router\n"
-                             "echo $ip\n";
-    std::filesystem::permissions(script, std::filesystem::perms::owner_all);
-    auto got = run(fmt::format("busybox udhcpc -i eth0 -n -q -f -t 4 -T 1 -s {} 2>/dev/null",
-                               script.string()))
-                   .output;
-    while (!got.empty() && got.back() == '\n') got.pop_back();
-    return got;
-  }
-  bool reaches(const std::string& ip) const {
-    return run(fmt::format("busybox ping -c 1 -W 1 {}", ip)).exit_code == 0;
-  }
-  /// Reads a file of an HTTP server.
-  bool reads(const std::string& url) const {
-    return run(fmt::format("busybox timeout 2 busybox wget -Y off -q -O /dev/null {}", url))
-               .exit_code == 0;
-  }
-
- private:
-  std::filesystem::path directory_;
-  Process process_;
-  Inside inside_;
-};
 
 class RealNetworks : public ::testing::Test {
  protected:
@@ -147,13 +38,15 @@ class RealNetworks : public ::testing::Test {
 
   static std::string links_of_host() { return run_tool({"ip", "-br", "link"}).output; }
 
-  void start(const std::vector<pid_t>& machines = {}) {
+  void start(const std::vector<RunningMachine>& machines = {}) {
     networks_.reset();
     sdn_.emplace(state_, "pve1");
-    networks_ = std::make_unique<Networks>(*sdn_, pool_, state_.path("network"), machines);
+    firewall_.emplace(state_, true);
+    networks_ =
+        std::make_unique<Networks>(*sdn_, *firewall_, pool_, state_.path("network"), machines);
   }
 
-  void add_network(int number) { node::add_network(*sdn_, number, false); }
+  void add_network(int number) { testing::add_network(*sdn_, number, false); }
   void apply() {
     sdn_->commit({}, true);
     px::testing::run(networks_->apply());
@@ -163,13 +56,15 @@ class RealNetworks : public ::testing::Test {
     const auto mac = fmt::format("BC:24:11:00:00:{:02X}", number);
     sdn_->confirm({vnet, mac}, fmt::format("g{}", number), 100 + number);
     px::testing::run(networks_->apply());
-    return std::make_unique<Guest>(*networks_->space(), directory_.path, number, vnet, mac);
+    return std::make_unique<Guest>(*networks_->space(), directory_.path,
+                                   fmt::format("guest{}", number), vnet, mac);
   }
 
   TemporaryDirectory directory_;
   State state_{directory_.path / "node"};
   asio::thread_pool pool_{2};
   std::optional<Sdn> sdn_;
+  std::optional<Firewall> firewall_;
   std::unique_ptr<Networks> networks_;
   std::string before_;
 };
@@ -283,7 +178,7 @@ TEST_F(RealNetworks, areTakenOverFromAKilledNodeWhoseMachinesLive) {
     return std::filesystem::read_symlink(fmt::format("/proc/{}/ns/net", process));
   };
   const auto old = space_of(machine.pid());
-  start({machine.pid()});
+  start({{101, machine.pid(), {}}});
   px::testing::run(networks_->apply());
   EXPECT_EQ(space_of(networks_->space()->holder()), old);
   EXPECT_TRUE(one->reaches("10.77.1.1"));
@@ -416,15 +311,16 @@ std::string try_the_way_out(const std::filesystem::path& directory) {
   State state{directory / "node"};
   asio::thread_pool pool{1};
   Sdn sdn{state, "pve1"};
-  Networks networks{sdn, pool, state.path("network"), {}};
+  Firewall firewall{state, true};
+  Networks networks{sdn, firewall, pool, state.path("network"), {}};
   add_network(sdn, 1, true);
   add_network(sdn, 2, false);
   sdn.commit({}, true);
   sdn.confirm({"v1", "BC:24:11:00:00:01"}, "a", 101);
   sdn.confirm({"v2", "BC:24:11:00:00:02"}, "b", 102);
   px::testing::run(networks.apply());
-  Guest open{*networks.space(), directory, 1, "v1", "BC:24:11:00:00:01"};
-  Guest closed{*networks.space(), directory, 2, "v2", "BC:24:11:00:00:02"};
+  Guest open{*networks.space(), directory, "guest1", "v1", "BC:24:11:00:00:01"};
+  Guest closed{*networks.space(), directory, "guest2", "v2", "BC:24:11:00:00:02"};
   if (open.lease() != "10.77.1.10" || closed.lease() != "10.77.2.10") return "no lease";
   if (!open.reads("http://203.0.113.9/flag")) return "SNAT leads nowhere";
   if (closed.reads("http://203.0.113.9/flag")) return "without SNAT the outside is open";

@@ -1,5 +1,6 @@
 #pragma once
 #include "node/cluster.hpp"
+#include "node/firewall/firewall_routes.hpp"
 #include "node/network/networks.hpp"
 #include "node/network/sdn_routes.hpp"
 #include "node/state.hpp"
@@ -37,12 +38,14 @@ class VmApi {
         storages_{directory / "storage", "pve1", tasks_, threads_},
         vms{state_, storages_, "pve1", std::move(hardware)},
         sdn{state_, "pve1"},
+        firewall{state_, true},
         networks_{make_networks(real_networks)},
         cluster_{state_, vms, false} {
     tasks_.add_routes(router_);
     cluster_.add_routes(router_);
-    add_vm_routes(router_, VmServices{vms, tasks_, cluster_, sdn, *networks_, threads_});
+    add_vm_routes(router_, VmServices{vms, tasks_, cluster_, sdn, firewall, *networks_, threads_});
     std::make_shared<SdnRoutes>(sdn, tasks_, *networks_)->add_routes(router_);
+    std::make_shared<FirewallRoutes>(firewall, sdn, *networks_)->add_routes(router_);
   }
 
   /// The answer's `data`; throws ApiError.
@@ -110,11 +113,13 @@ class VmApi {
  public:
   Vms vms;
   Sdn sdn;
+  Firewall firewall;
 
  private:
   std::unique_ptr<NetworkMaker> make_networks(bool real) {
     if (!real) return std::make_unique<SimulatedNetworks>();
-    return std::make_unique<Networks>(sdn, threads_, state_.path("network"), std::vector<pid_t>{});
+    return std::make_unique<Networks>(sdn, firewall, threads_, state_.path("network"),
+                                      std::vector<RunningMachine>{});
   }
 
   std::unique_ptr<NetworkMaker> networks_;

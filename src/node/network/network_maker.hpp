@@ -2,6 +2,7 @@
 #include "node/network/sdn.hpp"
 #include "node/vm/machine.hpp"
 
+#include <optional>
 #include <string>
 
 namespace px::node {
@@ -21,8 +22,13 @@ class NetworkMaker {
   /// The same for one NIC that is plugged into a VM that runs as the process `machine`.
   virtual awaitable<void> plug(int vmid, pid_t machine, std::string nic, MachineSetup& setup) = 0;
   virtual awaitable<void> unplug(int vmid, std::string nic) = 0;
-  /// Puts a NIC of a running VM on another bridge.
-  virtual awaitable<void> move(int vmid, pid_t machine, std::string nic, NicPlace place) = 0;
+  /// A NIC of a running VM has another option now: another bridge, or `firewall` on or off.
+  virtual awaitable<void> move(int vmid, pid_t machine, std::string nic, std::string option) = 0;
+  /// The firewall's configuration has changed: of one VM, or such that it concerns all. After it
+  /// their NICs are filtered by what it says now. Throws Error with the reason.
+  virtual awaitable<void> filter(std::optional<int> vmid) = 0;
+  /// A VM was destroyed: nothing is left of its NICs.
+  virtual awaitable<void> forget(int vmid) = 0;
 };
 
 /// Networks of simulated machines: there as soon as they are asked for.
@@ -33,7 +39,9 @@ class SimulatedNetworks : public NetworkMaker {
   awaitable<void> attach(int, MachineSetup&) override { co_return; }
   awaitable<void> plug(int, pid_t, std::string, MachineSetup&) override { co_return; }
   awaitable<void> unplug(int, std::string) override { co_return; }
-  awaitable<void> move(int, pid_t, std::string, NicPlace) override { co_return; }
+  awaitable<void> move(int, pid_t, std::string, std::string) override { co_return; }
+  awaitable<void> filter(std::optional<int>) override { co_return; }
+  awaitable<void> forget(int) override { co_return; }
 };
 
 }  // namespace px::node

@@ -76,6 +76,18 @@ bool takes_part(pid_t machine, const PlannedNetwork* network) {
   throw Error{Errc::rejected, "the VM was started before there were networks: stop and start it"};
 }
 
+bool has_firewall(const std::string& option) {
+  return Properties{option}.get("firewall") == "1";
+}
+
+std::map<std::string, std::string> nics_of(const Options& options) {
+  std::map<std::string, std::string> out;
+  for (const auto& [name, value] : options) {
+    if (is_nic_option(name)) out.emplace(name, value);
+  }
+  return out;
+}
+
 /// Throws Error{rejected} with what a tool said when it failed.
 void check(const ToolResult& done, const std::string& what) {
   if (done.exit_code == 0) return;
@@ -106,9 +118,13 @@ std::vector<std::string> networks_of_host() {
   return {out.begin(), out.end()};
 }
 
-Networks::Networks(Sdn& sdn, asio::thread_pool& pool, std::filesystem::path directory,
-                   const std::vector<pid_t>& machines)
-    : sdn_{sdn}, pool_{pool}, directory_{std::move(directory)}, machines_{machines} {
+Networks::Networks(Sdn& sdn, const Firewall& firewall, asio::thread_pool& pool,
+                   std::filesystem::path directory, const std::vector<RunningMachine>& machines)
+    : sdn_{sdn}, firewall_{firewall}, pool_{pool}, directory_{std::move(directory)} {
+  for (const auto& machine : machines) {
+    machines_.push_back(machine.pid);
+    nics_[machine.vmid] = nics_of(machine.options);
+  }
   std::filesystem::remove_all(directory_);
   std::filesystem::create_directories(directory_);
 }
@@ -119,16 +135,12 @@ Networks::~Networks() {
   std::filesystem::remove_all(directory_, ignored);
 }
 
-awaitable<void> Networks::in_turn(std::function<void()> work) {
-  const auto permit = co_await turn_.acquire();
-  co_await run_in_pool(pool_, std::move(work));
-}
-
 awaitable<void> Networks::apply() {
   const auto wanted = planned_networks(sdn_.running(), sdn_.node());
-  co_await in_turn([this, wanted, ipam = sdn_.ipam()] {
+  const auto permit = co_await turn_.acquire();
+  co_await run_in_pool(pool_, [this, wanted, ipam = sdn_.ipam(), filters = all_filters()] {
     try {
-      build(wanted, ipam);
+      build(wanted, ipam, filters);
       failure_.clear();
     } catch (const Error& error) {
       failure_ = error.said;
@@ -143,9 +155,9 @@ std::string Networks::problem(const std::string& vnet) const {
   return "vnet is not generated. Please check the 'reload network' task log.";
 }
 
-void Networks::build(const Planned& wanted, const Ipam& ipam) {
+void Networks::build(const Planned& wanted, const Ipam& ipam, const Filters& filters) {
   if (!space_ && wanted.empty()) return;
-  if (!space_) open_space(machines_);
+  if (!space_) open_space(filters);
   // What is closed is closed before there is something to reach.
   uplink_.closed = networks_of_host();
   set_rules(wanted);
@@ -158,22 +170,24 @@ void Networks::build(const Planned& wanted, const Ipam& ipam) {
   for (const auto& [name, network] : wanted) serve(network, ipam);
 }
 
-void Networks::open_space(const std::vector<pid_t>& machines) {
+void Networks::open_space(const Filters& filters) {
   check_tun();
-  const auto member = std::find_if(machines.begin(), machines.end(), Namespace::is_elsewhere);
-  auto space = member == machines.end() ? Namespace::make() : Namespace::join(*member);
+  const auto member = std::find_if(machines_.begin(), machines_.end(), Namespace::is_elsewhere);
+  auto space = member == machines_.end() ? Namespace::make() : Namespace::join(*member);
   space_.emplace(std::move(space));
   try {
-    set_up_space();
+    set_up_space(filters);
   } catch (...) {
     space_.reset();
     throw;
   }
 }
 
-void Networks::set_up_space() {
+void Networks::set_up_space(const Filters& filters) {
   // Nothing may pass before the rules are there.
   set_rules({});
+  filtered_.clear();
+  set_filters(filters, guest_table());
   run({"ip", "link", "set", "dev", "lo", "up"});
   run({"sh", "-c",
        "echo 1 >/proc/sys/net/ipv4/ip_forward && echo 1 >/proc/sys/net/ipv6/conf/all/forwarding"});
@@ -228,6 +242,63 @@ void Networks::set_rules(const Planned& networks) const {
   run({"nft", "-f", rules.string()});
 }
 
+Networks::Filters Networks::filters_of(int vmid) const {
+  Filters out;
+  const auto nics = nics_.find(vmid);
+  if (nics == nics_.end()) return out;
+  const auto& datacenter = firewall_.datacenter();
+  const auto& own = firewall_.of_vm(vmid);
+  const bool is_on = is_filtering(datacenter, own);
+  for (const auto& [nic, option] : nics->second) {
+    const FilteredCard card{tap_name(vmid, nic), nic, NicPlace::parse(option).mac};
+    out[card.tap] = is_on && has_firewall(option) ? card_filter(card, datacenter, own) : "";
+  }
+  return out;
+}
+
+Networks::Filters Networks::all_filters() const {
+  Filters out;
+  for (const auto& [vmid, nics] : nics_) out.merge(filters_of(vmid));
+  return out;
+}
+
+/// Makes those filters of `wanted` that are not there yet, after what `before` says.
+void Networks::set_filters(const Filters& wanted, std::string before) {
+  Filters now = filtered_;
+  std::string lines = std::move(before);
+  for (const auto& [tap, filter] : wanted) {
+    const auto old = now.find(tap);
+    if (filter.empty()) {
+      if (old != now.end()) lines += card_filter_removal(tap);
+      now.erase(tap);
+    } else if (old == now.end() || old->second != filter) {
+      lines += filter;
+      now[tap] = filter;
+    }
+  }
+  if (lines.empty()) return;
+  const auto file = directory_ / "nft.guests";
+  write_file(file, lines);
+  run({"nft", "-f", file.string()});
+  filtered_ = std::move(now);
+}
+
+/// The same for cards that begin anew: what their taps had let through before counts no more.
+void Networks::renew_filters(const Filters& wanted) {
+  std::string removals;
+  for (const auto& [tap, filter] : wanted) {
+    if (filtered_.contains(tap)) removals += card_filter_removal(tap);
+  }
+  const Filters old = filtered_;
+  for (const auto& [tap, filter] : wanted) filtered_.erase(tap);
+  try {
+    set_filters(wanted, std::move(removals));
+  } catch (...) {
+    filtered_ = old;
+    throw;
+  }
+}
+
 void Networks::stop_serving(const std::string& name) {
   const auto pid_file = directory_ / (name + ".pid");
   pid_t inner = 0;
@@ -272,12 +343,13 @@ void Networks::make_tap(int vmid, const std::string& nic, const NicPlace& place,
 }
 
 awaitable<void> Networks::attach(int vmid, MachineSetup& setup) {
-  std::map<std::string, NicPlace> nics;
-  for (const auto& [name, value] : setup.options) {
-    if (is_nic_option(name)) nics.emplace(name, NicPlace::parse(value));
-  }
-  co_await in_turn([this, vmid, nics, ipam = sdn_.ipam(), &setup] {
-    for (const auto& [name, place] : nics) {
+  const auto permit = co_await turn_.acquire();
+  nics_[vmid] = nics_of(setup.options);
+  co_await run_in_pool(pool_, [this, vmid, nics = nics_.at(vmid), filters = filters_of(vmid),
+                               ipam = sdn_.ipam(), &setup] {
+    if (space_) renew_filters(filters);
+    for (const auto& [name, option] : nics) {
+      const auto place = NicPlace::parse(option);
       if (!space_) network_of(place);
       if (!space_) continue;
       make_tap(vmid, name, place, ipam);
@@ -288,27 +360,67 @@ awaitable<void> Networks::attach(int vmid, MachineSetup& setup) {
 }
 
 awaitable<void> Networks::plug(int vmid, pid_t machine, std::string nic, MachineSetup& setup) {
-  const auto place = NicPlace::parse(setup.options.at(nic));
-  co_await in_turn([this, vmid, machine, nic, place, ipam = sdn_.ipam(), &setup] {
+  const auto permit = co_await turn_.acquire();
+  const auto option = setup.options.at(nic);
+  nics_[vmid][nic] = option;
+  auto filters = filters_of(vmid);
+  co_await run_in_pool(pool_, [this, vmid, machine, nic, place = NicPlace::parse(option),
+                               filter = filters.extract(tap_name(vmid, nic)).mapped(),
+                               ipam = sdn_.ipam(), &setup] {
     if (!takes_part(machine, network_of(place))) return;
+    renew_filters({{tap_name(vmid, nic), filter}});
     make_tap(vmid, nic, place, ipam);
     setup.taps[nic] = tap_name(vmid, nic);
   });
 }
 
 awaitable<void> Networks::unplug(int vmid, std::string nic) {
-  co_await in_turn([this, tap = tap_name(vmid, nic)] {
-    if (space_ && links().contains(tap)) change_links(fmt::format("link del dev {}\n", tap));
-  });
+  const auto permit = co_await turn_.acquire();
+  nics_[vmid].erase(nic);
+  co_await run_in_pool(pool_, [this, tap = tap_name(vmid, nic)] { remove_taps({tap}); });
 }
 
-awaitable<void> Networks::move(int vmid, pid_t machine, std::string nic, NicPlace place) {
-  co_await in_turn([this, machine, tap = tap_name(vmid, nic), place, ipam = sdn_.ipam()] {
+awaitable<void> Networks::move(int vmid, pid_t machine, std::string nic, std::string option) {
+  const auto permit = co_await turn_.acquire();
+  nics_[vmid][nic] = option;
+  co_await run_in_pool(pool_, [this, machine, tap = tap_name(vmid, nic),
+                               place = NicPlace::parse(option), filters = filters_of(vmid),
+                               ipam = sdn_.ipam()] {
     const auto* network = network_of(place);
     if (!takes_part(machine, network)) return;
+    set_filters(filters);
     change_links(move_lines(tap, network));
     if (network != nullptr) serve(*network, ipam);
   });
+}
+
+awaitable<void> Networks::filter(std::optional<int> vmid) {
+  const auto permit = co_await turn_.acquire();
+  co_await run_in_pool(pool_, [this, filters = vmid ? filters_of(*vmid) : all_filters()] {
+    if (space_) set_filters(filters);
+  });
+}
+
+awaitable<void> Networks::forget(int vmid) {
+  const auto permit = co_await turn_.acquire();
+  std::vector<std::string> taps;
+  for (const auto& [nic, option] : nics_[vmid]) taps.push_back(tap_name(vmid, nic));
+  nics_.erase(vmid);
+  co_await run_in_pool(pool_, [this, taps = std::move(taps)] { remove_taps(taps); });
+}
+
+/// The taps first: without its filter a tap is open.
+void Networks::remove_taps(const std::vector<std::string>& taps) {
+  if (!space_ || taps.empty()) return;
+  std::string lines;
+  const auto present = links();
+  Filters none;
+  for (const auto& tap : taps) {
+    if (present.contains(tap)) lines += fmt::format("link del dev {}\n", tap);
+    none[tap] = "";
+  }
+  change_links(lines);
+  set_filters(none);
 }
 
 }  // namespace px::node

@@ -38,20 +38,6 @@ std::optional<std::string> token_of(const Call& call) {
   return call.has("lock-token") ? std::optional{call.text("lock-token")} : std::nullopt;
 }
 
-/// The names in a `delete` parameter.
-std::vector<std::string> removed_of(const Call& call) {
-  std::vector<std::string> out;
-  std::string word;
-  for (const char c : call.text_or("delete", "") + ",") {
-    if (c != ',' && c != ';' && c != ' ') {
-      word += c;
-    } else if (!word.empty()) {
-      out.push_back(std::exchange(word, {}));
-    }
-  }
-  return out;
-}
-
 void check_digest(const Call& call, const SdnObjects& objects) {
   if (!call.has("digest") || call.text("digest") == digest_of(objects)) return;
   throw ApiError{500, "detected modified configuration - file changed by other user? Try again.\n"};
@@ -364,7 +350,7 @@ awaitable<json::value> SdnRoutes::change_zone(Call& call) {
   sdn_.change(token_of(call), "update sdn zone object failed", [&](SdnConfig& config, Ipam&) {
     check_digest(call, config.zones);
     node::change_zone(config, call.text("zone"), object_of(call, zone_properties()),
-                      removed_of(call));
+                      call.words("delete"));
   });
   co_return nullptr;
 }
@@ -401,7 +387,7 @@ awaitable<json::value> SdnRoutes::change_vnet(Call& call) {
   sdn_.change(token_of(call), "update sdn vnet object failed", [&](SdnConfig& config, Ipam&) {
     check_digest(call, config.vnets);
     node::change_vnet(config, call.text("vnet"), object_of(call, vnet_properties()),
-                      removed_of(call));
+                      call.words("delete"));
   });
   co_return nullptr;
 }
@@ -467,7 +453,7 @@ awaitable<json::value> SdnRoutes::change_subnet(Call& call) {
                 check_digest(call, config.subnets);
                 const Subnet old = subnet_of(id, object);
                 const auto change = object_of(call, subnet_properties());
-                remove_properties(object, change, removed_of(call), subnet_properties());
+                remove_properties(object, change, call.words("delete"), subnet_properties());
                 for (const auto& [key, value] : change) object[key] = value;
                 check_subnet(config, id, object);
                 const Subnet now = subnet_of(id, object);

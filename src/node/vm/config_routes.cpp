@@ -24,19 +24,6 @@ std::vector<std::string> all_disk_names() {
   return names;
 }
 
-std::vector<std::string> split_list(const std::string& text) {
-  std::vector<std::string> out;
-  std::string word;
-  for (const char c : text + ",") {
-    if (c == ',' || c == ';' || c == ' ') {
-      if (!word.empty()) out.push_back(std::exchange(word, {}));
-    } else {
-      word += c;
-    }
-  }
-  return out;
-}
-
 }  // namespace
 
 struct ConfigRoutes::Request {
@@ -111,8 +98,8 @@ awaitable<json::value> ConfigRoutes::pending(Call& call) {
 
 ConfigRoutes::Request ConfigRoutes::request_of(const Call& call) const {
   Request request{.change = {.set = options_of(call),
-                             .remove = split_list(call.text_or("delete", "")),
-                             .revert = split_list(call.text_or("revert", ""))},
+                             .remove = call.words("delete"),
+                             .revert = call.words("revert")},
                   .force = call.flag("force"),
                   .skip_lock = VmServices::skip_lock(call),
                   .digest = call.text_or("digest", "")};
@@ -235,9 +222,13 @@ awaitable<void> ConfigRoutes::take(VmPtr vm, HotplugStep step) {
       services_.sdn.leave(NicPlace::parse(vm->config.current.at(step.option)));
       break;
     case HotplugStep::Kind::move_nic:
-      enter_network(*vm, step.option, after);
+      // Its address is booked anew on another bridge only (qemu-server, vmconfig_update_net).
+      if (NicPlace::parse(after.at(step.option)) !=
+          NicPlace::parse(vm->config.current.at(step.option))) {
+        enter_network(*vm, step.option, after);
+      }
       co_await services_.networks.move(vm->id, machine.status().pid, step.option,
-                                       NicPlace::parse(after.at(step.option)));
+                                       after.at(step.option));
       break;
   }
 }
@@ -312,7 +303,7 @@ awaitable<json::value> ConfigRoutes::resize(Call& call) {
 awaitable<json::value> ConfigRoutes::unlink(Call& call) {
   const VmPtr vm = services_.vms.of(call);
   Request request;
-  request.change.remove = split_list(call.text("idlist"));
+  request.change.remove = call.words("idlist");
   request.force = call.flag("force");
   const auto permit = co_await services_.vms.lock(vm);
   TaskLog log;

@@ -93,7 +93,8 @@ awaitable<json::value> LifecycleRoutes::index(Call& call) {
   services_.vms.of(call);
   json::array out;
   for (const auto* name :
-       {"config", "pending", "status", "unlink", "resize", "agent", "snapshot"}) {
+       {"config", "pending", "status", "unlink", "resize", "agent", "snapshot",
+                           "firewall"}) {
     out.push_back(json::object{{"subdir", name}});
   }
   co_return out;
@@ -142,6 +143,7 @@ awaitable<void> LifecycleRoutes::or_remove(VmPtr half_made, awaitable<void> work
   }
   services_.cluster.leave(half_made->id);
   services_.sdn.leave_all(half_made->config.current);
+  services_.firewall.remove_vm(half_made->id);
   services_.vms.remove(*half_made);
   if (cancelled) std::rethrow_exception(cancelled);
   throw ApiError{500, refusal + failure};
@@ -255,6 +257,8 @@ awaitable<void> LifecycleRoutes::copy_disks(VmPtr source, VmPtr target, CloneReq
     source_lock = co_await services_.vms.lock(source, clone_source_limit);
   }
   log.line(fmt::format("creating a clone of VM {} with ID {}", source->id, target->id));
+  // qemu-server API2/Qemu.pm, clone_vm: clone_vmfw_conf before the disks.
+  services_.firewall.copy_vm(source->id, target->id);
   Options options = clone_options(*source, request);
   for (auto drive : drives_of(options)) {
     if (drive.is_cdrom()) continue;
@@ -330,10 +334,11 @@ awaitable<json::value> LifecycleRoutes::destroy(Call& call) {
           throw ApiError{500, fmt::format("VM {} is running - destroy failed", gone->id)};
         }
         self->check_unused_base(*gone);
+        co_await self->services_.networks.forget(gone->id);
         self->services_.cluster.leave(gone->id);
         self->services_.sdn.leave_all(gone->config.current);
+        self->services_.firewall.remove_vm(gone->id);
         self->services_.vms.remove(*gone);
-        co_return;
       });
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 #include "node/cluster.hpp"
+#include "node/firewall/firewall_config.hpp"
 #include "node/network/network_maker.hpp"
 #include "node/tasks.hpp"
 #include "node/vm/vms.hpp"
@@ -12,6 +13,7 @@ struct VmServices {
   Tasks& tasks;
   Cluster& cluster;  ///< for its pools
   Sdn& sdn;
+  Firewall& firewall;
   NetworkMaker& networks;
   asio::thread_pool& threads;
 
