@@ -2,6 +2,7 @@
 
 #include "node/access.hpp"
 #include "node/cluster.hpp"
+#include "node/firewall/address_name_routes.hpp"
 #include "node/firewall/firewall_routes.hpp"
 #include "node/network/networks.hpp"
 #include "node/network/sdn_routes.hpp"
@@ -71,6 +72,7 @@ struct Node::Impl {
     cluster.add_routes(router);
     std::make_shared<SdnRoutes>(sdn, tasks, *networks)->add_routes(router);
     std::make_shared<FirewallRoutes>(firewall, sdn, *networks)->add_routes(router);
+    std::make_shared<AddressNameRoutes>(firewall, *networks)->add_routes(router);
     add_vm_routes(router, VmServices{vms, tasks, cluster, sdn, firewall, *networks, pool});
     ServerOptions server_options;
     server_options.port = options.port;

@@ -28,8 +28,8 @@ struct NodeOptions {
   AcceleratorChoice accelerator = AcceleratorChoice::probe;
   /// Machines without a guest, for tests of scale and failure.
   std::optional<Simulation> simulation;
-  /// A new node's datacenter firewall is on (`enable=1, policy_in=ACCEPT`), so that VMs are filtered
-  /// as soon as they ask for it. Off: as Proxmox VE is installed.
+  /// A new node's datacenter firewall is on (`enable=1, policy_in=ACCEPT`), so that VMs are
+  /// filtered as soon as they ask for it. Off: as Proxmox VE is installed.
   bool armed_firewall = true;
   /// Serve /_control (counters and faults).
   bool control = false;

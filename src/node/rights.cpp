@@ -142,7 +142,8 @@ constexpr std::array rights{
 /// Open to every login (exchange 01).
 constexpr std::array open_to_all{std::string_view{"/version"},
                                  std::string_view{"/nodes/{node}/version"},
-                                 std::string_view{"/nodes"}, std::string_view{"/cluster/nextid"},
+                                 std::string_view{"/nodes"},
+                                 std::string_view{"/cluster/nextid"},
                                  std::string_view{"/cluster/firewall/groups"},
                                  std::string_view{"/nodes/{node}/qemu/{vmid}/firewall"},
                                  std::string_view{"/access/permissions"}};

@@ -1,6 +1,5 @@
 #pragma once
 #include "node/network/networks.hpp"
-
 #include "node/vm_api.hpp"
 
 #include <gtest/gtest.h>
@@ -82,8 +81,11 @@ class Guest {
     run("ip link set lo up; ip link set eth0 up");
   }
   ~Guest() {
-    process_.kill();
-    while (process_.alive()) std::this_thread::sleep_for(std::chrono::milliseconds{1});
+    programs_.push_back(process_);
+    for (auto& program : programs_) {
+      program.kill();
+      while (program.alive()) std::this_thread::sleep_for(std::chrono::milliseconds{1});
+    }
     ::close(inside_.net);
     if (inside_.user >= 0) ::close(inside_.user);
   }
@@ -111,6 +113,17 @@ class Guest {
   bool reaches(const std::string& ip) const {
     return run(fmt::format("busybox ping -c 1 -W 1 {}", ip)).exit_code == 0;
   }
+  /// Serves a file `flag` over HTTP until it goes.
+  void serve(int port) {
+    std::ofstream{directory_ / "flag"} << "secret";
+    programs_.push_back(Process::spawn(
+        {"busybox", "httpd", "-f", "-p", std::to_string(port), "-h", directory_.string()}, "/",
+        directory_ / "guest.log", inside_));
+    const auto listens = fmt::format("busybox netstat -ltn | grep -q ':{} '", port);
+    for (int i = 0; i < 500 && run(listens).exit_code != 0; ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds{10});
+    }
+  }
   /// Reads a file of an HTTP server.
   bool reads(const std::string& url) const {
     return run(fmt::format("busybox timeout 2 busybox wget -Y off -q -O /dev/null {}", url))
@@ -120,6 +133,7 @@ class Guest {
  private:
   std::filesystem::path directory_;
   Process process_;
+  std::vector<Process> programs_;
   Inside inside_;
 };
 

@@ -1,4 +1,5 @@
-// Networks in real namespaces, with guests that are namespaces too. Skipped where they can't be made.
+// Networks in real namespaces, with guests that are namespaces too. Skipped where they can't be
+// made.
 #include "node/namespace_guest.hpp"
 
 #include <gmock/gmock.h>
@@ -319,7 +320,11 @@ std::string try_the_way_out(const std::filesystem::path& directory) {
   sdn.confirm({"v1", "BC:24:11:00:00:01"}, "a", 101);
   sdn.confirm({"v2", "BC:24:11:00:00:02"}, "b", 102);
   px::testing::run(networks.apply());
-  Guest open{*networks.space(), directory, "guest1", "v1", "BC:24:11:00:00:01"};
+  MachineSetup setup;
+  setup.options = {{"net0", "virtio=BC:24:11:00:00:01,bridge=v1,firewall=1"}};
+  px::testing::run(networks.attach(101, setup));
+  run_tool({"ip", "link", "del", "dev", "tap101i0"}, networks.space()->for_machines());
+  Guest open{*networks.space(), directory, "tap101i0", "v1", "BC:24:11:00:00:01"};
   Guest closed{*networks.space(), directory, "guest2", "v2", "BC:24:11:00:00:02"};
   if (open.lease() != "10.77.1.10" || closed.lease() != "10.77.2.10") return "no lease";
   if (!open.reads("http://203.0.113.9/flag")) return "SNAT leads nowhere";
@@ -330,6 +335,27 @@ std::string try_the_way_out(const std::filesystem::path& directory) {
       return fmt::format("{} is open", forbidden);
     }
   }
+  // A VM that may go out by its own firewall, to one port.
+  const auto allow = [&](const char* ports) {
+    firewall.change(Firewall::vm_name(101), [&](FirewallFile& file) {
+      file.options = {{"enable", 1}, {"policy_in", "DROP"}, {"policy_out", "DROP"}};
+      file.rules = {{{"type", "out"},
+                     {"action", "DROP"},
+                     {"dest", "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16"},
+                     {"enable", 1}},
+                    {{"type", "out"},
+                     {"action", "ACCEPT"},
+                     {"dest", "0.0.0.0/0"},
+                     {"proto", "tcp"},
+                     {"dport", ports},
+                     {"enable", 1}}};
+    });
+    px::testing::run(networks.filter(101));
+  };
+  allow("80,443");
+  if (!open.reads("http://203.0.113.9/flag")) return "the firewall's rules let nothing out";
+  allow("443");
+  if (open.reads("http://203.0.113.9/flag")) return "the firewall's rules let out too much";
   return {};
 }
 

@@ -78,6 +78,45 @@ class QemuGuest : public ::testing::Test {
     EXPECT_EQ(co_await api.task("POST", "/100/clone", {{"newid", "101"}, {"name", "one"}}), "OK");
   }
 
+  /// Why there can't be networks; empty when there can.
+  static std::string network_obstacle() {
+    if (::geteuid() != 0) return "networks need root here";
+    if (run_tool({"sh", "-c", "command -v nft && command -v dnsmasq"}).exit_code != 0) {
+      return "nft or dnsmasq is not installed";
+    }
+    return {};
+  }
+  /// VNets v1 and v2 in zones of their own.
+  static awaitable<void> make_networks(VmApi& api) {
+    for (const auto* number : {"1", "2"}) {
+      const auto zone = fmt::format("z{}", number);
+      const auto vnet = fmt::format("v{}", number);
+      co_await api.send("POST", "/cluster/sdn/zones",
+                        {{"zone", zone}, {"type", "simple"}, {"ipam", "pve"}, {"dhcp", "dnsmasq"}});
+      co_await api.send("POST", "/cluster/sdn/vnets", {{"vnet", vnet}, {"zone", zone}});
+      co_await api.send("POST", fmt::format("/cluster/sdn/vnets/{}/subnets", vnet),
+                        {{"subnet", fmt::format("10.88.{}.0/24", number)},
+                         {"type", "subnet"},
+                         {"gateway", fmt::format("10.88.{}.1", number)}});
+    }
+    EXPECT_EQ(co_await api.end_of(co_await api.send("PUT", "/cluster/sdn")), "OK");
+  }
+  static awaitable<bool> has_address(VmApi& api, std::string vm, std::string ip) {
+    for (int i = 0; i < 100; ++i) {
+      const json::value answer = co_await api.vm("GET", vm + "/agent/network-get-interfaces");
+      if (boost::json::serialize(answer).find('"' + ip + '"') != std::string::npos) co_return true;
+      co_await sleep_for(200ms);
+    }
+    co_return false;
+  }
+  /// The guest has no ping: it connects to a port, where it is let in, or refused by who is there.
+  static awaitable<bool> reaches(VmApi& api, std::string vm, std::string ip, int port = 9) {
+    const auto said = co_await shell(
+        api, vm,
+        fmt::format("timeout 3 bash -c 'exec 3<>/dev/tcp/{}/{} && echo in' 2>&1", ip, port));
+    co_return said.find("Connection refused") != std::string::npos || said == "in\n";
+  }
+
   fs::path image_;
   node::testing::TemporaryDirectory directory_;
   QemuHost host_;
@@ -162,28 +201,8 @@ TEST_F(QemuGuest, bootsUnderUefiAndShutsDownByItself) {
 }
 
 TEST_F(QemuGuest, talksOnItsVnetsAndNowhereElse) {
-  if (::geteuid() != 0) GTEST_SKIP() << "networks need root here";
-  if (run_tool({"sh", "-c", "command -v nft && command -v dnsmasq"}).exit_code != 0) {
-    GTEST_SKIP() << "nft or dnsmasq is not installed";
-  }
-  with_node(
-      [](VmApi& api) -> awaitable<void> {
-        for (const auto* number : {"1", "2"}) {
-          const auto zone = fmt::format("z{}", number);
-          const auto vnet = fmt::format("v{}", number);
-          co_await api.send(
-              "POST", "/cluster/sdn/zones",
-              {{"zone", zone}, {"type", "simple"}, {"ipam", "pve"}, {"dhcp", "dnsmasq"}});
-          co_await api.send("POST", "/cluster/sdn/vnets", {{"vnet", vnet}, {"zone", zone}});
-          co_await api.send("POST", fmt::format("/cluster/sdn/vnets/{}/subnets", vnet),
-                            {{"subnet", fmt::format("10.88.{}.0/24", number)},
-                             {"type", "subnet"},
-                             {"gateway", fmt::format("10.88.{}.1", number)}});
-        }
-        EXPECT_EQ(co_await api.end_of(co_await api.send("PUT", "/cluster/sdn")), "OK");
-        co_return;
-      },
-      true);
+  if (const auto reason = network_obstacle(); !reason.empty()) GTEST_SKIP() << reason;
+  with_node([](VmApi& api) -> awaitable<void> { co_await make_networks(api); }, true);
   with_node(
       [this](VmApi& api) -> awaitable<void> {
         EXPECT_EQ(co_await api.end_of(co_await api.send("PUT", "/cluster/sdn")), "OK");
@@ -200,35 +219,72 @@ TEST_F(QemuGuest, talksOnItsVnetsAndNowhereElse) {
         EXPECT_EQ(co_await api.task("POST", "/102/status/start"), "OK");
         co_await wait_for_agent(api, "/101");
         co_await wait_for_agent(api, "/102");
-        const auto has_address = [&](std::string vm, std::string ip) -> awaitable<bool> {
-          for (int i = 0; i < 100; ++i) {
-            const json::value answer = co_await api.vm("GET", vm + "/agent/network-get-interfaces");
-            if (boost::json::serialize(answer).find('"' + ip + '"') != std::string::npos) {
-              co_return true;
-            }
-            co_await sleep_for(200ms);
-          }
-          co_return false;
-        };
-        EXPECT_TRUE(co_await has_address("/101", "10.88.1.2"));
-        EXPECT_TRUE(co_await has_address("/102", "10.88.1.77")) << "its booking was moved";
-        // The guest has no ping; a port where nobody listens is refused by who is there.
-        const auto reaches = [&](std::string vm, std::string ip) -> awaitable<bool> {
-          const auto said = co_await shell(
-              api, vm, fmt::format("timeout 3 bash -c 'exec 3<>/dev/tcp/{}/9' 2>&1", ip));
-          co_return said.find("Connection refused") != std::string::npos;
-        };
-        EXPECT_TRUE(co_await reaches("/101", "10.88.1.77"));
-        EXPECT_FALSE(co_await reaches("/101", "10.88.2.1"));
+        EXPECT_TRUE(co_await has_address(api, "/101", "10.88.1.2"));
+        EXPECT_TRUE(co_await has_address(api, "/102", "10.88.1.77")) << "its booking was moved";
+        EXPECT_TRUE(co_await reaches(api, "/101", "10.88.1.77"));
+        EXPECT_FALSE(co_await reaches(api, "/101", "10.88.2.1"));
         // Moved to the other VNet while it runs, the first guest loses sight of the second.
         const auto nic = co_await api.option(101, "net0");
         EXPECT_EQ(co_await api.vm("PUT", "/101/config",
                                   {{"net0", nic.substr(0, nic.find(',')) + ",bridge=v2"}}),
                   nullptr);
-        EXPECT_FALSE(co_await reaches("/101", "10.88.1.77"));
+        EXPECT_FALSE(co_await reaches(api, "/101", "10.88.1.77"));
         EXPECT_EQ(co_await api.vm("PUT", "/102/config", {{"net1", "virtio,bridge=v2"}}), nullptr);
         EXPECT_EQ(co_await api.vm("PUT", "/102/config", {{"delete", "net1"}}), nullptr);
         co_await api.vms.stop_all();
+      },
+      true);
+}
+
+TEST_F(QemuGuest, isIsolatedByItsFirewall) {
+  if (const auto reason = network_obstacle(); !reason.empty()) GTEST_SKIP() << reason;
+  with_node(
+      [this](VmApi& api) -> awaitable<void> {
+        co_await make_networks(api);
+        co_await make_template(api);
+        co_await api.vm("PUT", "/100/firewall/options",
+                        {{"enable", "1"}, {"policy_in", "DROP"}, {"policy_out", "DROP"}});
+        co_await api.send("POST", "/cluster/firewall/groups", {{"group", "inner"}});
+        for (const auto* rule : {"out ACCEPT dest 10.88.1.0/24", "out DROP dest 10.88.1.1",
+                                 "in ACCEPT source 10.88.1.0/24"}) {
+          std::istringstream words{rule};
+          std::string type;
+          std::string action;
+          std::string side;
+          std::string address;
+          words >> type >> action >> side >> address;
+          co_await api.send("POST", "/cluster/firewall/groups/inner",
+                            {{"type", type}, {"action", action}, {"enable", "1"}, {side, address}});
+        }
+        co_await api.vm(
+            "POST", "/100/firewall/rules",
+            {{"type", "group"}, {"action", "inner"}, {"iface", "net0"}, {"enable", "1"}});
+        EXPECT_EQ(co_await api.task("DELETE", "/101"), "OK");
+        EXPECT_EQ(co_await api.task("POST", "/100/clone", {{"newid", "101"}}), "OK");
+        EXPECT_EQ(co_await api.task("POST", "/100/clone", {{"newid", "102"}}), "OK");
+        co_await api.vm("PUT", "/102/firewall/options", {{"enable", "0"}});
+        for (const auto* number : {"1", "2"}) {
+          const auto vm = fmt::format("/10{}", number);
+          co_await api.vm(
+              "PUT", vm + "/config",
+              {{"net0", fmt::format("virtio=BC:24:11:00:00:2{},bridge=v1,firewall=1", number)}});
+          EXPECT_EQ(co_await api.task("POST", vm + "/status/start"), "OK");
+        }
+        co_await wait_for_agent(api, "/101");
+        co_await wait_for_agent(api, "/102");
+        EXPECT_TRUE(co_await has_address(api, "/101", "10.88.1.2")) << "DHCP is let through";
+        EXPECT_TRUE(co_await has_address(api, "/102", "10.88.1.3"));
+        const std::string link_local = "fe80::be24:11ff:fe00:22%eth0";  // of the second
+        EXPECT_TRUE(co_await reaches(api, "/101", "10.88.1.3"));
+        EXPECT_TRUE(co_await reaches(api, "/102", "10.88.1.2"));
+        EXPECT_FALSE(co_await reaches(api, "/101", "10.88.1.1", 53)) << "its gateway";
+        EXPECT_FALSE(co_await reaches(api, "/101", "10.88.2.1", 53)) << "another VNet";
+        EXPECT_FALSE(co_await reaches(api, "/101", link_local)) << "by IPv6";
+        co_await api.vm("PUT", "/101/firewall/options", {{"enable", "0"}});
+        EXPECT_TRUE(co_await reaches(api, "/101", "10.88.1.1", 53)) << "without its rules";
+        EXPECT_TRUE(co_await reaches(api, "/101", link_local));
+        co_await api.vms.stop_all();
+        EXPECT_EQ(co_await api.task("DELETE", "/101"), "OK");
       },
       true);
 }

@@ -303,6 +303,21 @@ TEST(VmAddresses, followANicThatIsPluggedMovedAndUnplugged) {
   });
 }
 
+TEST(VmAddresses, stayWhenOnlyTheFirewallOfACardChanges) {
+  with_node([](VmApi& api) -> awaitable<void> {
+    co_await make_network(api);
+    co_await apply(api);
+    co_await make_vm(api, 100, "virtio=BC:24:11:00:00:01,bridge=v1");
+    EXPECT_EQ(co_await api.task("POST", "/100/status/start"), "OK");
+    co_await api.send(
+        "PUT", "/cluster/sdn/vnets/v1/ips",
+        {{"zone", "z1"}, {"ip", "10.9.0.11"}, {"mac", "BC:24:11:00:00:01"}, {"vmid", "100"}});
+    co_await api.vm("PUT", "/100/config",
+                    {{"net0", "virtio=BC:24:11:00:00:01,bridge=v1,firewall=1"}});
+    EXPECT_THAT(co_await bookings(api), ElementsAre("10.9.0.11 100"));
+  });
+}
+
 TEST(VmAddresses, lackNoBridgeAtStart) {
   with_node([](VmApi& api) -> awaitable<void> {
     co_await make_network(api);

@@ -1,5 +1,6 @@
 #pragma once
 #include "node/cluster.hpp"
+#include "node/firewall/address_name_routes.hpp"
 #include "node/firewall/firewall_routes.hpp"
 #include "node/network/networks.hpp"
 #include "node/network/sdn_routes.hpp"
@@ -46,6 +47,7 @@ class VmApi {
     add_vm_routes(router_, VmServices{vms, tasks_, cluster_, sdn, firewall, *networks_, threads_});
     std::make_shared<SdnRoutes>(sdn, tasks_, *networks_)->add_routes(router_);
     std::make_shared<FirewallRoutes>(firewall, sdn, *networks_)->add_routes(router_);
+    std::make_shared<AddressNameRoutes>(firewall, *networks_)->add_routes(router_);
   }
 
   /// The answer's `data`; throws ApiError.

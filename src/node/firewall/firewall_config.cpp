@@ -31,8 +31,8 @@ std::vector<json::object> list_from_json(const json::value& stored) {
 std::string digest_lines(const json::object& object) {
   std::set<std::string> lines;
   for (const auto& [key, value] : object) {
-    const auto text = value.is_string() ? std::string{value.get_string()}
-                                        : boost::json::serialize(value);
+    const auto text =
+        value.is_string() ? std::string{value.get_string()} : boost::json::serialize(value);
     lines.insert(fmt::format("{}:{}\n", std::string_view{key}, text));
   }
   return fmt::format("{}", fmt::join(lines, ""));

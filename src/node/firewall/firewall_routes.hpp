@@ -9,11 +9,13 @@
 
 namespace px::node {
 
-/// The firewall: of the datacenter with its security groups, the node, VMs and VNets. What is
-/// written is in force when the call returns. (pve-firewall API2/Firewall; exchanges 12 and 30)
+/// Options and rules of the firewall: of the datacenter with its security groups, the node, VMs and
+/// VNets. What is written is in force when the call returns. (pve-firewall API2/Firewall; exchanges
+/// 12 and 30)
 ///
-/// As on the real server, nobody asks whether a VM is there, and a deleted VNet's rules wait for the
-/// next one of its name. Rules of VNets, and of what passes the node, are kept and have no effect.
+/// As on the real server, nobody asks whether a VM is there, and a deleted VNet's rules wait for
+/// the next one of its name. Rules of VNets, and of what passes the node, are kept and have no
+/// effect.
 class FirewallRoutes : public std::enable_shared_from_this<FirewallRoutes> {
  public:
   FirewallRoutes(Firewall& firewall, Sdn& sdn, NetworkMaker& networks)
@@ -29,7 +31,6 @@ class FirewallRoutes : public std::enable_shared_from_this<FirewallRoutes> {
   void add_options(Router& router, const std::string& base, std::vector<Param> properties);
   void add_rules(Router& router, const std::string& base);
   void add_groups(Router& router);
-  void add_vm_sets(Router& router);
 
   Place place_of(const Call& call) const;
   const FirewallRules& rules_at(const Place& place) const;
@@ -46,20 +47,6 @@ class FirewallRoutes : public std::enable_shared_from_this<FirewallRoutes> {
   awaitable<json::value> groups(Call& call);
   awaitable<json::value> make_group(Call& call);
   awaitable<json::value> remove_group(Call& call);
-  awaitable<json::value> refs(Call& call);
-
-  awaitable<json::value> vm_index(Call& call);
-  awaitable<json::value> ipsets(Call& call);
-  awaitable<json::value> make_ipset(Call& call);
-  awaitable<json::value> ipset(Call& call);
-  awaitable<json::value> add_address(Call& call);
-  awaitable<json::value> remove_ipset(Call& call);
-  awaitable<json::value> address(Call& call);
-  awaitable<json::value> remove_address(Call& call);
-  awaitable<json::value> aliases(Call& call);
-  awaitable<json::value> make_alias(Call& call);
-  awaitable<json::value> alias(Call& call);
-  awaitable<json::value> remove_alias(Call& call);
 
   Firewall& firewall_;
   Sdn& sdn_;

@@ -6,7 +6,8 @@
 #include <cstdint>
 #include <vector>
 
-/// What makes a rule, checked as Proxmox VE checks it. Pure. (pve-firewall Firewall.pm, verify_rule)
+/// What makes a rule, checked as Proxmox VE checks it. Pure. (pve-firewall Firewall.pm,
+/// verify_rule)
 namespace px::node {
 
 /// Where a rule stands; each place takes other types of rules.

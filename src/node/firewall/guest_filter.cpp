@@ -195,11 +195,10 @@ std::string reply_lines(const std::string& tap) {
     const auto back = fmt::format("{0} daddr . {0} saddr . meta l4proto", family.name);
     const auto flows = fmt::format("@{}-flows{}", tap, family.version);
     const auto pairs = fmt::format("@{}-pairs{}", tap, family.version);
-    const auto* fragment =
-        family.version == 4 ? "ip frag-off & 0x1fff != 0" : "frag frag-off != 0";
+    const auto* fragment = family.version == 4 ? "ip frag-off & 0x1fff != 0" : "frag frag-off != 0";
     const auto* pong = family.version == 4 ? "icmp type echo-reply" : "icmpv6 type echo-reply";
-    out += line(fmt::format("meta l4proto {{ 6, 17, 33, 132, 136 }} {} . th dport . th sport {} accept",
-                            back, flows));
+    out += line(fmt::format(
+        "meta l4proto {{ 6, 17, 33, 132, 136 }} {} . th dport . th sport {} accept", back, flows));
     out += line(fmt::format("{} {} {} accept", fragment, there, pairs));
     out += line(fmt::format("{} {} {} accept", fragment, back, pairs));
     out += line(fmt::format("{} {} {} accept", pong, back, pairs));
@@ -266,8 +265,8 @@ std::string out_chain(const Scope& scope) {
     out += line("icmpv6 type { nd-router-advert, nd-redirect } drop");
   }
   if (option(options, "ndp", true)) {
-    out += line(
-        "icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert } accept");
+    out +=
+        line("icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert } accept");
   }
   out += reply_lines(scope.card.tap);
   out += rules_of(scope.vm.rules, "out", scope);

@@ -1,5 +1,6 @@
 #include "node/network/networks.hpp"
 
+#include "node/firewall/guest_filter.hpp"
 #include "support/log.hpp"
 
 #include <fmt/format.h>
@@ -155,12 +156,12 @@ std::string Networks::problem(const std::string& vnet) const {
   return "vnet is not generated. Please check the 'reload network' task log.";
 }
 
-void Networks::build(const Planned& wanted, const Ipam& ipam, const Filters& filters) {
+void Networks::build(const Planned& wanted, const Ipam& ipam, const CardFilters& filters) {
   if (!space_ && wanted.empty()) return;
   if (!space_) open_space(filters);
   // What is closed is closed before there is something to reach.
   uplink_.closed = networks_of_host();
-  set_rules(wanted);
+  load_rules(firewall_rules(wanted, uplink_));
   change_links(bridge_changes(links(), wanted));
   const auto served = served_;
   for (const auto& [name, config] : served) {
@@ -170,7 +171,7 @@ void Networks::build(const Planned& wanted, const Ipam& ipam, const Filters& fil
   for (const auto& [name, network] : wanted) serve(network, ipam);
 }
 
-void Networks::open_space(const Filters& filters) {
+void Networks::open_space(const CardFilters& filters) {
   check_tun();
   const auto member = std::find_if(machines_.begin(), machines_.end(), Namespace::is_elsewhere);
   auto space = member == machines_.end() ? Namespace::make() : Namespace::join(*member);
@@ -183,11 +184,10 @@ void Networks::open_space(const Filters& filters) {
   }
 }
 
-void Networks::set_up_space(const Filters& filters) {
+void Networks::set_up_space(const CardFilters& filters) {
   // Nothing may pass before the rules are there.
-  set_rules({});
-  filtered_.clear();
-  set_filters(filters, guest_table());
+  load_rules(firewall_rules({}, uplink_));
+  filters_.begin(filters, load_);
   run({"ip", "link", "set", "dev", "lo", "up"});
   run({"sh", "-c",
        "echo 1 >/proc/sys/net/ipv4/ip_forward && echo 1 >/proc/sys/net/ipv6/conf/all/forwarding"});
@@ -236,14 +236,14 @@ void Networks::change_links(const std::string& lines) const {
   run({"ip", "-batch", batch.string()});
 }
 
-void Networks::set_rules(const Planned& networks) const {
-  const auto rules = directory_ / "nft.rules";
-  write_file(rules, firewall_rules(networks, uplink_));
-  run({"nft", "-f", rules.string()});
+void Networks::load_rules(const std::string& rules) const {
+  const auto file = directory_ / "nft.rules";
+  write_file(file, rules);
+  run({"nft", "-f", file.string()});
 }
 
-Networks::Filters Networks::filters_of(int vmid) const {
-  Filters out;
+CardFilters Networks::filters_of(int vmid) const {
+  CardFilters out;
   const auto nics = nics_.find(vmid);
   if (nics == nics_.end()) return out;
   const auto& datacenter = firewall_.datacenter();
@@ -256,47 +256,10 @@ Networks::Filters Networks::filters_of(int vmid) const {
   return out;
 }
 
-Networks::Filters Networks::all_filters() const {
-  Filters out;
+CardFilters Networks::all_filters() const {
+  CardFilters out;
   for (const auto& [vmid, nics] : nics_) out.merge(filters_of(vmid));
   return out;
-}
-
-/// Makes those filters of `wanted` that are not there yet, after what `before` says.
-void Networks::set_filters(const Filters& wanted, std::string before) {
-  Filters now = filtered_;
-  std::string lines = std::move(before);
-  for (const auto& [tap, filter] : wanted) {
-    const auto old = now.find(tap);
-    if (filter.empty()) {
-      if (old != now.end()) lines += card_filter_removal(tap);
-      now.erase(tap);
-    } else if (old == now.end() || old->second != filter) {
-      lines += filter;
-      now[tap] = filter;
-    }
-  }
-  if (lines.empty()) return;
-  const auto file = directory_ / "nft.guests";
-  write_file(file, lines);
-  run({"nft", "-f", file.string()});
-  filtered_ = std::move(now);
-}
-
-/// The same for cards that begin anew: what their taps had let through before counts no more.
-void Networks::renew_filters(const Filters& wanted) {
-  std::string removals;
-  for (const auto& [tap, filter] : wanted) {
-    if (filtered_.contains(tap)) removals += card_filter_removal(tap);
-  }
-  const Filters old = filtered_;
-  for (const auto& [tap, filter] : wanted) filtered_.erase(tap);
-  try {
-    set_filters(wanted, std::move(removals));
-  } catch (...) {
-    filtered_ = old;
-    throw;
-  }
 }
 
 void Networks::stop_serving(const std::string& name) {
@@ -347,7 +310,7 @@ awaitable<void> Networks::attach(int vmid, MachineSetup& setup) {
   nics_[vmid] = nics_of(setup.options);
   co_await run_in_pool(pool_, [this, vmid, nics = nics_.at(vmid), filters = filters_of(vmid),
                                ipam = sdn_.ipam(), &setup] {
-    if (space_) renew_filters(filters);
+    if (space_) filters_.renew(filters, load_);
     for (const auto& [name, option] : nics) {
       const auto place = NicPlace::parse(option);
       if (!space_) network_of(place);
@@ -364,14 +327,14 @@ awaitable<void> Networks::plug(int vmid, pid_t machine, std::string nic, Machine
   const auto option = setup.options.at(nic);
   nics_[vmid][nic] = option;
   auto filters = filters_of(vmid);
-  co_await run_in_pool(pool_, [this, vmid, machine, nic, place = NicPlace::parse(option),
-                               filter = filters.extract(tap_name(vmid, nic)).mapped(),
-                               ipam = sdn_.ipam(), &setup] {
-    if (!takes_part(machine, network_of(place))) return;
-    renew_filters({{tap_name(vmid, nic), filter}});
-    make_tap(vmid, nic, place, ipam);
-    setup.taps[nic] = tap_name(vmid, nic);
-  });
+  co_await run_in_pool(
+      pool_, [this, vmid, machine, nic, place = NicPlace::parse(option),
+              filter = filters.extract(tap_name(vmid, nic)).mapped(), ipam = sdn_.ipam(), &setup] {
+        if (!takes_part(machine, network_of(place))) return;
+        filters_.renew({{tap_name(vmid, nic), filter}}, load_);
+        make_tap(vmid, nic, place, ipam);
+        setup.taps[nic] = tap_name(vmid, nic);
+      });
 }
 
 awaitable<void> Networks::unplug(int vmid, std::string nic) {
@@ -383,21 +346,21 @@ awaitable<void> Networks::unplug(int vmid, std::string nic) {
 awaitable<void> Networks::move(int vmid, pid_t machine, std::string nic, std::string option) {
   const auto permit = co_await turn_.acquire();
   nics_[vmid][nic] = option;
-  co_await run_in_pool(pool_, [this, machine, tap = tap_name(vmid, nic),
-                               place = NicPlace::parse(option), filters = filters_of(vmid),
-                               ipam = sdn_.ipam()] {
-    const auto* network = network_of(place);
-    if (!takes_part(machine, network)) return;
-    set_filters(filters);
-    change_links(move_lines(tap, network));
-    if (network != nullptr) serve(*network, ipam);
-  });
+  co_await run_in_pool(pool_,
+                       [this, machine, tap = tap_name(vmid, nic), place = NicPlace::parse(option),
+                        filters = filters_of(vmid), ipam = sdn_.ipam()] {
+                         const auto* network = network_of(place);
+                         if (!takes_part(machine, network)) return;
+                         filters_.set(filters, load_);
+                         change_links(move_lines(tap, network));
+                         if (network != nullptr) serve(*network, ipam);
+                       });
 }
 
 awaitable<void> Networks::filter(std::optional<int> vmid) {
   const auto permit = co_await turn_.acquire();
   co_await run_in_pool(pool_, [this, filters = vmid ? filters_of(*vmid) : all_filters()] {
-    if (space_) set_filters(filters);
+    if (space_) filters_.set(filters, load_);
   });
 }
 
@@ -414,13 +377,13 @@ void Networks::remove_taps(const std::vector<std::string>& taps) {
   if (!space_ || taps.empty()) return;
   std::string lines;
   const auto present = links();
-  Filters none;
+  CardFilters none;
   for (const auto& tap : taps) {
     if (present.contains(tap)) lines += fmt::format("link del dev {}\n", tap);
     none[tap] = "";
   }
   change_links(lines);
-  set_filters(none);
+  filters_.set(none, load_);
 }
 
 }  // namespace px::node

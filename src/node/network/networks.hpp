@@ -1,5 +1,6 @@
 #pragma once
-#include "node/firewall/guest_filter.hpp"
+#include "node/firewall/firewall_config.hpp"
+#include "node/firewall/guest_filters.hpp"
 #include "node/network/namespace.hpp"
 #include "node/network/network_maker.hpp"
 #include "node/network/network_plan.hpp"
@@ -23,8 +24,9 @@ struct RunningMachine {
 /// dnsmasq for each VNet with DHCP, nftables, and a way out by slirp4netns where it is installed.
 /// The host's own network is never touched.
 ///
-/// NICs with `firewall=1` are filtered as `firewall` says, from before their tap goes up until the VM
-/// starts anew or is destroyed; in one transaction each time, so that no packet meets half of it.
+/// NICs with `firewall=1` are filtered as `firewall` says, from before their tap goes up until the
+/// VM starts anew or is destroyed; in one transaction each time, so that no packet meets half of
+/// it.
 ///
 /// The namespace is made with the first applied VNet; a node that finds machines of an earlier one
 /// in theirs goes on with it.
@@ -49,23 +51,19 @@ class Networks : public NetworkMaker {
 
  private:
   using Planned = std::map<std::string, PlannedNetwork>;
-  /// By tap: what nft(8) is told for it; empty for a card that is not filtered.
-  using Filters = std::map<std::string, std::string>;
   /// The NIC options of a VM that has been started.
   using Nics = std::map<std::string, std::string>;
 
-  void build(const Planned& wanted, const Ipam& ipam, const Filters& filters);
-  void open_space(const Filters& filters);
-  void set_up_space(const Filters& filters);
+  void build(const Planned& wanted, const Ipam& ipam, const CardFilters& filters);
+  void open_space(const CardFilters& filters);
+  void set_up_space(const CardFilters& filters);
   void find_uplink();
   std::map<std::string, Link> links() const;
   void run(const std::vector<std::string>& argv) const;
   void change_links(const std::string& lines) const;
-  void set_rules(const Planned& networks) const;
-  Filters filters_of(int vmid) const;
-  Filters all_filters() const;
-  void set_filters(const Filters& wanted, std::string before = {});
-  void renew_filters(const Filters& wanted);
+  void load_rules(const std::string& rules) const;
+  CardFilters filters_of(int vmid) const;
+  CardFilters all_filters() const;
   void remove_taps(const std::vector<std::string>& taps);
   void serve(const PlannedNetwork& network, const Ipam& ipam);
   void stop_serving(const std::string& name);
@@ -78,13 +76,14 @@ class Networks : public NetworkMaker {
   std::filesystem::path directory_;
   std::vector<pid_t> machines_;
   std::map<int, Nics> nics_;  ///< by VM; touched by the node's own thread only
-  Semaphore turn_{1};  ///< one at a time touches what follows
+  Semaphore turn_{1};         ///< one at a time touches what follows
   std::optional<Namespace> space_;
   Uplink uplink_;
   Planned networks_;
   std::map<std::string, std::string> served_;  ///< the configuration of each dnsmasq
-  Filters filtered_;                           ///< as the kernel has them; none that is empty
-  std::string failure_;                        ///< of the last apply
+  GuestFilters filters_;
+  GuestFilters::Load load_{[this](const std::string& rules) { load_rules(rules); }};
+  std::string failure_;  ///< of the last apply
 };
 
 /// The host's own addresses and the networks that it is connected to, as CIDRs; and all that is

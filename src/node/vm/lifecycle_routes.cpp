@@ -93,8 +93,7 @@ awaitable<json::value> LifecycleRoutes::index(Call& call) {
   services_.vms.of(call);
   json::array out;
   for (const auto* name :
-       {"config", "pending", "status", "unlink", "resize", "agent", "snapshot",
-                           "firewall"}) {
+       {"config", "pending", "status", "unlink", "resize", "agent", "snapshot", "firewall"}) {
     out.push_back(json::object{{"subdir", name}});
   }
   co_return out;
