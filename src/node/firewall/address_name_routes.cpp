@@ -10,7 +10,7 @@ namespace px::node {
 
 namespace {
 
-const std::string vm_base = "/nodes/{node}/qemu/{vmid}/firewall";
+const std::string vm_firewall = "/nodes/{node}/qemu/{vmid}/firewall";
 
 int vmid_of(const Call& call) {
   return static_cast<int>(call.number("vmid"));
@@ -68,15 +68,15 @@ void AddressNameRoutes::add(Router& router, std::string method, std::string path
 }
 
 void AddressNameRoutes::add_routes(Router& router) {
-  const std::string ipsets = vm_base + "/ipset";
-  const std::string aliases = vm_base + "/aliases";
+  const std::string ipsets = vm_firewall + "/ipset";
+  const std::string aliases = vm_firewall + "/aliases";
   const Param digest{.name = "digest", .max_length = 64};
   const Param comment{.name = "comment"};
   const Param entry{.name = "cidr", .required = true, .format = "IPorCIDRorAlias"};
   const Param kind{.name = "type", .one_of = {"alias", "ipset"}};
   add(router, "GET", "/cluster/firewall/refs", {kind}, &AddressNameRoutes::refs);
-  add(router, "GET", vm_base, {}, &AddressNameRoutes::index);
-  add(router, "GET", vm_base + "/refs", {kind}, &AddressNameRoutes::refs);
+  add(router, "GET", vm_firewall, {}, &AddressNameRoutes::index);
+  add(router, "GET", vm_firewall + "/refs", {kind}, &AddressNameRoutes::refs);
   add(router, "GET", ipsets, {}, &AddressNameRoutes::ipsets);
   add(router, "POST", ipsets,
       {firewall_name("name", 64, true), firewall_name("rename", 64, false), comment, digest},

@@ -10,10 +10,10 @@ namespace px::node {
 
 namespace {
 
-constexpr std::string_view folder = "firewall";
+constexpr std::string_view firewall_folder = "firewall";
 
-std::string state_file(const std::string& name) {
-  return fmt::format("{}/{}.json", folder, name);
+std::string firewall_state(const std::string& name) {
+  return fmt::format("{}/{}.json", firewall_folder, name);
 }
 
 json::array list_to_json(const std::vector<json::object>& list) {
@@ -88,12 +88,12 @@ std::string firewall_digest(const std::vector<json::object>& list) {
 }
 
 Firewall::Firewall(State& state, bool armed) : state_{state} {
-  std::filesystem::create_directories(state_.path(folder));
-  for (const auto& entry : std::filesystem::directory_iterator{state_.path(folder)}) {
+  std::filesystem::create_directories(state_.path(firewall_folder));
+  for (const auto& entry : std::filesystem::directory_iterator{state_.path(firewall_folder)}) {
     if (entry.path().extension() != ".json") continue;
     const std::string name = entry.path().stem().string();
-    const auto text = state_.read(state_file(name)).value_or("");
-    files_[name] = FirewallFile::from_json(json::parse(text, state_file(name)));
+    const auto text = state_.read(firewall_state(name)).value_or("");
+    files_[name] = FirewallFile::from_json(json::parse(text, firewall_state(name)));
   }
   if (armed && !files_.contains(datacenter_name())) {
     files_[datacenter_name()].options = {{"enable", 1}, {"policy_in", "ACCEPT"}};
@@ -131,16 +131,16 @@ void Firewall::copy_vm(int source, int target) {
 }
 
 void Firewall::remove_vm(int vmid) {
-  if (files_.erase(vm_name(vmid)) > 0) state_.remove(state_file(vm_name(vmid)));
+  if (files_.erase(vm_name(vmid)) > 0) state_.remove(firewall_state(vm_name(vmid)));
 }
 
 void Firewall::store(const std::string& name, FirewallFile file) {
   // The datacenter's stays when it is empty: else a new node would be armed again.
   if (file.empty() && name != datacenter_name()) {
-    if (files_.erase(name) > 0) state_.remove(state_file(name));
+    if (files_.erase(name) > 0) state_.remove(firewall_state(name));
     return;
   }
-  state_.write(state_file(name), boost::json::serialize(file.to_json()));
+  state_.write(firewall_state(name), boost::json::serialize(file.to_json()));
   files_[name] = std::move(file);
 }
 

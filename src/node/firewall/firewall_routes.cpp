@@ -13,12 +13,12 @@ namespace px::node {
 
 namespace {
 
-const Param digest{.name = "digest", .max_length = 64};
-const Param removed{.name = "delete"};
-const Param comment{.name = "comment"};
+const Param digest_param{.name = "digest", .max_length = 64};
+const Param delete_param{.name = "delete"};
+const Param comment_param{.name = "comment"};
 const std::vector<std::string> log_levels{"emerg",  "alert", "crit",  "err",  "warning",
                                           "notice", "info",  "debug", "nolog"};
-const std::vector<std::string> verdicts{"ACCEPT", "REJECT", "DROP"};
+const std::vector<std::string> policies{"ACCEPT", "REJECT", "DROP"};
 
 const std::string datacenter_base = "/cluster/firewall";
 const std::string node_base = "/nodes/{node}/firewall";
@@ -37,8 +37,8 @@ Param log_level(std::string name) {
 std::vector<Param> datacenter_options() {
   return {{.name = "enable", .type = ParamType::integer, .minimum = 0},
           flag("ebtables"),
-          {.name = "policy_in", .one_of = verdicts},
-          {.name = "policy_out", .one_of = verdicts},
+          {.name = "policy_in", .one_of = policies},
+          {.name = "policy_out", .one_of = policies},
           {.name = "policy_forward", .one_of = {"ACCEPT", "DROP"}},
           {.name = "log_ratelimit"}};
 }
@@ -64,8 +64,8 @@ std::vector<Param> node_options() {
 }
 
 std::vector<Param> vm_options() {
-  std::vector<Param> out{{.name = "policy_in", .one_of = verdicts},
-                         {.name = "policy_out", .one_of = verdicts}};
+  std::vector<Param> out{{.name = "policy_in", .one_of = policies},
+                         {.name = "policy_out", .one_of = policies}};
   for (const auto* name : {"enable", "dhcp", "ndp", "radv", "macfilter", "ipfilter"}) {
     out.push_back(flag(name));
   }
@@ -79,7 +79,7 @@ std::vector<Param> vnet_options() {
           log_level("log_level_forward")};
 }
 
-std::vector<Param> with(std::vector<Param> own, const std::vector<Param>& more) {
+std::vector<Param> all_of(std::vector<Param> own, const std::vector<Param>& more) {
   own.insert(own.end(), more.begin(), more.end());
   return own;
 }
@@ -160,28 +160,31 @@ void FirewallRoutes::add_routes(Router& router) {
 void FirewallRoutes::add_options(Router& router, const std::string& base,
                                  std::vector<Param> properties) {
   add(router, "GET", base + "/options", {}, &FirewallRoutes::options);
-  add(router, "PUT", base + "/options", with({removed, digest}, properties),
+  add(router, "PUT", base + "/options", all_of({delete_param, digest_param}, properties),
       &FirewallRoutes::set_options);
 }
 
 void FirewallRoutes::add_rules(Router& router, const std::string& base) {
   using enum ParamType;
-  auto create = with({digest, {.name = "pos", .type = integer, .minimum = 0}}, rule_properties());
+  auto create =
+      all_of({digest_param, {.name = "pos", .type = integer, .minimum = 0}}, rule_properties());
   for (auto& param : create) param.required = param.name == "type" || param.name == "action";
   add(router, "GET", base, {}, &FirewallRoutes::rules);
   add(router, "POST", base, create, &FirewallRoutes::add_rule);
   add(router, "GET", base + "/{pos}", {}, &FirewallRoutes::rule);
   add(router, "PUT", base + "/{pos}",
-      with({removed, digest, {.name = "moveto", .type = integer, .minimum = 0}}, rule_properties()),
+      all_of({delete_param, digest_param, {.name = "moveto", .type = integer, .minimum = 0}},
+             rule_properties()),
       &FirewallRoutes::change_rule);
-  add(router, "DELETE", base + "/{pos}", {digest}, &FirewallRoutes::remove_rule);
+  add(router, "DELETE", base + "/{pos}", {digest_param}, &FirewallRoutes::remove_rule);
 }
 
 void FirewallRoutes::add_groups(Router& router) {
   const std::string base = datacenter_base + "/groups";
   add(router, "GET", base, {}, &FirewallRoutes::groups);
   add(router, "POST", base,
-      {firewall_name("group", 18, true), firewall_name("rename", 18, false), comment, digest},
+      {firewall_name("group", 18, true), firewall_name("rename", 18, false), comment_param,
+       digest_param},
       &FirewallRoutes::make_group);
   add(router, "DELETE", group_base, {}, &FirewallRoutes::remove_group);
   add_rules(router, group_base);

@@ -12,12 +12,12 @@ namespace px::node {
 namespace {
 
 /// Types of rules by place.
-const std::map<RulePlace, std::vector<std::string_view>> types{
+const std::map<RulePlace, std::vector<std::string_view>> rule_types{
     {RulePlace::vm, {"in", "out", "group"}},
     {RulePlace::group, {"in", "out", "forward"}},
     {RulePlace::vnet, {"forward", "group"}}};
 
-std::string_view name_of(RulePlace place) {
+std::string_view env_of(RulePlace place) {
   switch (place) {
     case RulePlace::vm:
       return "vm";
@@ -36,9 +36,9 @@ bool is_one_of(std::string_view word, const std::vector<std::string_view>& words
 void check_type(const json::object& rule, RulePlace place) {
   const auto type = json::text_or(rule, "type");
   const auto action = json::text_or(rule, "action");
-  if (!is_one_of(type, types.at(place))) {
+  if (!is_one_of(type, rule_types.at(place))) {
     throw ApiError::parameter(
-        "type", fmt::format("invalid rule type '{}' for rule_env '{}'", type, name_of(place)));
+        "type", fmt::format("invalid rule type '{}' for rule_env '{}'", type, env_of(place)));
   }
   if (type == "group") return;
   if (type == "forward" && action == "REJECT") {

@@ -20,23 +20,23 @@ constexpr int most_ports = 15;
 
 /// The names of Debian's /etc/protocols that a rule is likely to use; numbers serve the rest.
 /// `icmpv6` is Proxmox VE's own.
-constexpr std::array<std::pair<std::string_view, int>, 17> protocols{{{"icmp", 1},
-                                                                      {"igmp", 2},
-                                                                      {"ipencap", 4},
-                                                                      {"tcp", 6},
-                                                                      {"udp", 17},
-                                                                      {"dccp", 33},
-                                                                      {"ipv6", 41},
-                                                                      {"gre", 47},
-                                                                      {"esp", 50},
-                                                                      {"ah", 51},
-                                                                      {"ipv6-icmp", 58},
-                                                                      {"icmpv6", 58},
-                                                                      {"ospf", 89},
-                                                                      {"pim", 103},
-                                                                      {"vrrp", 112},
-                                                                      {"sctp", 132},
-                                                                      {"udplite", 136}}};
+constexpr std::array<std::pair<std::string_view, int>, 17> known_protocols{{{"icmp", 1},
+                                                                            {"igmp", 2},
+                                                                            {"ipencap", 4},
+                                                                            {"tcp", 6},
+                                                                            {"udp", 17},
+                                                                            {"dccp", 33},
+                                                                            {"ipv6", 41},
+                                                                            {"gre", 47},
+                                                                            {"esp", 50},
+                                                                            {"ah", 51},
+                                                                            {"ipv6-icmp", 58},
+                                                                            {"icmpv6", 58},
+                                                                            {"ospf", 89},
+                                                                            {"pim", 103},
+                                                                            {"vrrp", 112},
+                                                                            {"sctp", 132},
+                                                                            {"udplite", 136}}};
 
 bool is_name(std::string_view text) {
   const auto is_letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); };
@@ -252,9 +252,9 @@ std::string clean_cidr(const std::string& text) {
 }
 
 std::optional<int> protocol_number(const std::string& text) {
-  const auto known = std::find_if(protocols.begin(), protocols.end(),
+  const auto known = std::find_if(known_protocols.begin(), known_protocols.end(),
                                   [&](const auto& protocol) { return protocol.first == text; });
-  if (known != protocols.end()) return known->second;
+  if (known != known_protocols.end()) return known->second;
   const auto number = to_number(text);
   return number && *number <= 255 ? number : std::nullopt;
 }

@@ -27,7 +27,7 @@ struct Family {
   std::string_view name;      ///< of its addresses in nft
   std::string_view protocol;  ///< of its packets
 };
-constexpr std::array families{Family{4, "ip", "ip"}, Family{6, "ip6", "ip6"}};
+constexpr std::array ip_families{Family{4, "ip", "ip"}, Family{6, "ip6", "ip6"}};
 
 bool option(const json::object& options, std::string_view name, bool otherwise) {
   return json::flag_or(options, name, otherwise);
@@ -51,7 +51,7 @@ std::string resolved_entry(const std::string& cidr, const Scope& scope) {
   return alias == nullptr ? "" : json::text_at(*alias, "cidr");
 }
 
-AddressSet addresses_of(const AddressSpec& spec, const Scope& scope) {
+AddressSet matched_addresses(const AddressSpec& spec, const Scope& scope) {
   if (spec.kind == AddressSpec::Kind::list) return {spec.elements, {}};
   if (spec.kind == AddressSpec::Kind::alias) {
     const auto* alias = find_alias(spec, scope.datacenter, &scope.vm);
@@ -121,10 +121,10 @@ std::string rule_lines(const json::object& rule, const Scope& scope) {
   const bool has_dest = rule.contains("dest");
   if (!has_source && !has_dest) return line(std::string_view{end}.substr(1));
   const auto addresses = [&](const char* name) {
-    return addresses_of(parse_address_spec(json::text_at(rule, name)), scope);
+    return matched_addresses(parse_address_spec(json::text_at(rule, name)), scope);
   };
   std::string out;
-  for (const auto& family : families) {
+  for (const auto& family : ip_families) {
     std::optional<std::string> source{""};
     std::optional<std::string> dest{""};
     if (has_source) source = address_match(addresses("source"), family, "saddr");
@@ -172,7 +172,7 @@ std::string source_filter(const Scope& scope) {
   if (set == scope.vm.ipsets.end() && !option(scope.vm.options, "ipfilter", false)) return {};
   AddressSpec named{.kind = AddressSpec::Kind::ipset, .scope = "guest", .name = "", .elements = {}};
   named.name = "ipfilter-" + scope.card.nic;
-  const auto allowed = addresses_of(named, scope).elements;
+  const auto allowed = matched_addresses(named, scope).elements;
   const auto v4 = of_version(allowed, 4);
   auto v6 = of_version(allowed, 6);
   v6.emplace_back("::");  // a card that looks whether its address is free (RFC 4862)
@@ -190,7 +190,7 @@ std::string source_filter(const Scope& scope) {
 /// What goes the opposite way of an accepted flow, and the later pieces of what is cut up.
 std::string reply_lines(const std::string& tap) {
   std::string out;
-  for (const auto& family : families) {
+  for (const auto& family : ip_families) {
     const auto there = fmt::format("{0} saddr . {0} daddr . meta l4proto", family.name);
     const auto back = fmt::format("{0} daddr . {0} saddr . meta l4proto", family.name);
     const auto flows = fmt::format("@{}-flows{}", tap, family.version);
@@ -211,7 +211,7 @@ std::string reply_lines(const std::string& tap) {
 /// Where all rules that accept lead: notes the flow.
 std::string keep_chain(const std::string& tap) {
   std::string out = fmt::format("  chain {}-keep {{\n", tap);
-  for (const auto& family : families) {
+  for (const auto& family : ip_families) {
     const auto key = fmt::format("{0} saddr . {0} daddr . meta l4proto", family.name);
     const auto flows = fmt::format("@{}-flows{}", tap, family.version);
     out += line(fmt::format("update @{}-pairs{} {{ {} }}", tap, family.version, key));
@@ -227,7 +227,7 @@ std::string keep_chain(const std::string& tap) {
 
 std::string flow_sets(const std::string& tap) {
   std::string out;
-  for (const auto& family : families) {
+  for (const auto& family : ip_families) {
     const auto address = family.version == 4 ? "ipv4_addr" : "ipv6_addr";
     const auto set = [&](std::string_view kind, std::string_view ports) {
       out += fmt::format(

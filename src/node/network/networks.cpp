@@ -81,7 +81,7 @@ bool has_firewall(const std::string& option) {
   return Properties{option}.get("firewall") == "1";
 }
 
-std::map<std::string, std::string> nics_of(const Options& options) {
+std::map<std::string, std::string> nic_options(const Options& options) {
   std::map<std::string, std::string> out;
   for (const auto& [name, value] : options) {
     if (is_nic_option(name)) out.emplace(name, value);
@@ -124,7 +124,7 @@ Networks::Networks(Sdn& sdn, const Firewall& firewall, asio::thread_pool& pool,
     : sdn_{sdn}, firewall_{firewall}, pool_{pool}, directory_{std::move(directory)} {
   for (const auto& machine : machines) {
     machines_.push_back(machine.pid);
-    nics_[machine.vmid] = nics_of(machine.options);
+    nics_[machine.vmid] = nic_options(machine.options);
   }
   std::filesystem::remove_all(directory_);
   std::filesystem::create_directories(directory_);
@@ -307,7 +307,7 @@ void Networks::make_tap(int vmid, const std::string& nic, const NicPlace& place,
 
 awaitable<void> Networks::attach(int vmid, MachineSetup& setup) {
   const auto permit = co_await turn_.acquire();
-  nics_[vmid] = nics_of(setup.options);
+  nics_[vmid] = nic_options(setup.options);
   co_await run_in_pool(pool_, [this, vmid, nics = nics_.at(vmid), filters = filters_of(vmid),
                                ipam = sdn_.ipam(), &setup] {
     if (space_) filters_.renew(filters, load_);
