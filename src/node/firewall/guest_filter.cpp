@@ -168,11 +168,10 @@ std::string link_local_address(const std::string& mac) {
 /// The addresses that a card may send from, where it is bound to some: with `ipfilter=1`, or by an
 /// IP set of its name. Its own IPv6 link-local address is always one of them.
 std::string source_filter(const Scope& scope) {
-  const auto set = scope.vm.ipsets.find("ipfilter-" + scope.card.nic);
-  if (set == scope.vm.ipsets.end() && !option(scope.vm.options, "ipfilter", false)) return {};
-  AddressSpec named{.kind = AddressSpec::Kind::ipset, .scope = "guest", .name = "", .elements = {}};
-  named.name = "ipfilter-" + scope.card.nic;
-  const auto allowed = matched_addresses(named, scope).elements;
+  const auto name = "ipfilter-" + scope.card.nic;
+  const bool has_set = scope.vm.ipsets.contains(name);
+  if (!has_set && !option(scope.vm.options, "ipfilter", false)) return {};
+  const auto allowed = matched_addresses(parse_address_spec("+guest/" + name), scope).elements;
   const auto v4 = of_version(allowed, 4);
   auto v6 = of_version(allowed, 6);
   v6.emplace_back("::");  // a card that looks whether its address is free (RFC 4862)
