@@ -144,6 +144,23 @@ class VnetConfig(_Model):
     """(): a wire without addresses of its own."""
 
 
+class Destination(_Model):
+    """Somewhere outside that a sample may reach. No names: the server's firewall knows addresses."""
+
+    cidr: IPvAnyNetwork
+    """For example 192.0.2.0/24, or one address."""
+    ports: Annotated[str, Field(pattern=r"^\d+(-\d+)?(,\d+(-\d+)?)*$")] | None = None
+    """For example 443 or 80,8000-8010: at most 15, a range counts as two. None: everything there,
+    whatever the protocol."""
+    protocol: Literal["tcp", "udp"] = "tcp"
+    """Of the ports."""
+
+    @field_validator("ports", mode="before")
+    @classmethod
+    def _read_number(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, int) else value
+
+
 class SdnConfig(_Model):
     """The networks of a sample."""
 
@@ -151,6 +168,12 @@ class SdnConfig(_Model):
     """The first one is that of VMs that name none."""
     use_pve_ipam_dnsnmasq: bool = True
     """Addresses by Proxmox VE's own IPAM and DHCP. (The spelling is the existing provider's.)"""
+    isolation: Literal["closed", "open"] = "closed"
+    """Closed: a VM reaches its own VNets and what `egress` says, and only its own VNets reach it.
+    Open: whatever the server routes."""
+    egress: Literal["all", "none"] | tuple[Destination, ...] = "all"
+    """What is outside, for subnets with `snat`. All: the internet, that is no private network, and
+    none of the server's own."""
 
     @model_validator(mode="after")
     def _ranges_fit_ipam(self) -> SdnConfig:
@@ -159,6 +182,17 @@ class SdnConfig(_Model):
             raise ValueError("use_pve_ipam_dnsnmasq=True needs a DHCP range in a subnet")
         if not self.use_pve_ipam_dnsnmasq and ranges:
             raise ValueError("use_pve_ipam_dnsnmasq=False forbids DHCP ranges")
+        return self
+
+    @model_validator(mode="after")
+    def _egress_can_be_kept(self) -> SdnConfig:
+        if self.isolation == "open" and self.egress != "all":
+            raise ValueError(
+                'egress limits closed networks only: isolation="closed", or egress="all"'
+            )
+        way_out = any(subnet.snat for vnet in self.vnet_configs for subnet in vnet.subnets)
+        if isinstance(self.egress, tuple) and self.egress and not way_out:
+            raise ValueError("egress: no subnet has snat=True, so nothing outside can be reached")
         return self
 
 
@@ -224,7 +258,8 @@ class VmConfig(_Model):
     nic_controller: Literal["virtio", "e1000"] | None = None
     """None: virtio."""
     firewall: bool = False
-    """Isolates the VM."""
+    """Isolates the VM in networks that are not closed as well: it reaches their own subnets and the
+    internet, nothing else that is private, and only their subnets reach it."""
     os_type: OsType = "l26"
     """What the guest is, in Proxmox VE's words."""
     cpu: str | None = None
@@ -268,6 +303,9 @@ class ProxmoxSandboxEnvironmentConfig(_Model):
         VmConfig(vm_source_config=VmSourceConfig(built_in="ubuntu24.04")),
     )
     """The sample's VMs; the first one with `is_sandbox` is Inspect's default sandbox."""
+    verify_isolation: bool = False
+    """True: what closed networks promise is tried from inside a guest before the first sample goes
+    on, and a server whose firewall is off is an error, not a warning."""
 
     @model_validator(mode="after")
     def _usable(self) -> ProxmoxSandboxEnvironmentConfig:

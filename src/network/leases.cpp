@@ -37,6 +37,14 @@ NetworkSet set_of(const Plan& plan, std::string key, const std::string& prefix) 
   return set;
 }
 
+/// The server's address as we reach it, where it is given as one: it may be another's, in front.
+std::vector<Cidr> own_address_of(const std::string& host) {
+  boost::system::error_code error;
+  const auto address = boost::asio::ip::make_address(host, error);
+  if (error) return {};
+  return {Cidr::around("host", fmt::format("{}/{}", host, address.is_v4() ? 32 : 128))};
+}
+
 }  // namespace
 
 // --- who has what --------------------------------------------------------------------------------
@@ -170,7 +178,7 @@ awaitable<std::optional<Conflict>> Leases::make_in(Making& making) {
                                 client_.instance().host, conflict->taken.owner));
   }
 
-  std::vector<Cidr> ranges;
+  std::vector<Cidr> ranges = own_address_of(client_.instance().host);
   for (const auto& item : taken) ranges.push_back(item.cidr);
   std::vector<int> octets;
   if (making.plan.automatic) octets = free_octets(ranges, making.count, random_number(252));
@@ -189,7 +197,7 @@ awaitable<std::optional<Conflict>> Leases::make_in(Making& making) {
         making.plan.automatic ? with_range(making.plan, octets[making.sets.size()]) : making.plan;
     making.sets.push_back(set_of(plan, key, prefix));
     try {
-      co_await create(client_, making.sets.back(), run_, change);
+      co_await create(client_, making.sets.back(), run_, ranges, change);
     } catch (const Error& error) {
       if (error.kind != Errc::already_exists) throw;
       making.sets.pop_back();  // someone else has the names since a moment ago

@@ -56,11 +56,15 @@ void describe(V& visit, RawVnet& vnet) {
 struct RawSdn {
   std::vector<RawVnet> vnet_configs;
   bool use_pve_ipam_dnsnmasq = true;
+  std::string isolation = "closed";
+  boost::json::value egress = "all";
 };
 template <class V>
 void describe(V& visit, RawSdn& sdn) {
   visit("vnet_configs", sdn.vnet_configs);
   visit("use_pve_ipam_dnsnmasq", sdn.use_pve_ipam_dnsnmasq);
+  visit("isolation", sdn.isolation);
+  visit("egress", sdn.egress);
 }
 
 // --- its rules -----------------------------------------------------------------------------------
@@ -136,6 +140,16 @@ void check_dhcp(const Plan& plan) {
   }
 }
 
+void check_egress(const Plan& plan) {
+  const bool any_way_out = std::ranges::any_of(plan.vnets, [](const PlannedVnet& vnet) {
+    return std::ranges::any_of(vnet.subnets, &PlannedSubnet::snat);
+  });
+  if (plan.isolation.destinations.empty() || any_way_out) return;
+  throw_bad_input("sdn_config.egress",
+                  fmt::format("{} networks", plan.isolation.destinations.size()),
+                  "no subnet has snat=True, so nothing outside can be reached");
+}
+
 Plan plan_configured(const RawSdn& raw) {
   if (raw.vnet_configs.empty() || raw.vnet_configs.size() > most_vnets) {
     throw_bad_input("sdn_config.vnet_configs", fmt::format("{} VNets", raw.vnet_configs.size()),
@@ -160,6 +174,8 @@ Plan plan_configured(const RawSdn& raw) {
     }
   }
   check_dhcp(plan);
+  plan.isolation = parse_isolation(raw.isolation, raw.egress);
+  check_egress(plan);
   return plan;
 }
 
@@ -206,6 +222,7 @@ void check_fixed_address(const Plan& plan, const Card& card) {
 
 std::string Plan::key() const {
   std::string out = automatic ? "auto" : dhcp ? "dhcp" : "static";
+  out += ' ' + isolation.key();
   for (const auto& vnet : vnets) {
     out += fmt::format("\n{}", vnet.alias);
     for (const auto& subnet : vnet.subnets) {
@@ -225,6 +242,14 @@ bool gives_ipv4(const Plan& plan, const PlannedVnet& vnet) {
   return plan.dhcp && std::ranges::any_of(vnet.subnets, [](const auto& subnet) {
            return subnet.gateway.is_v4() && !subnet.dhcp_ranges.empty();
          });
+}
+
+std::vector<WireSubnet> wire_of(const Plan& plan, const PlannedVnet& vnet) {
+  std::vector<WireSubnet> out;
+  for (const auto& subnet : vnet.subnets) {
+    out.push_back({subnet.cidr, subnet.gateway, subnet.snat, plan.dhcp && subnet.snat});
+  }
+  return out;
 }
 
 Plan parse_plan(const boost::json::value& sdn_config) {

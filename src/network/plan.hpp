@@ -1,5 +1,6 @@
 #pragma once
 #include "network/address.hpp"
+#include "network/isolation.hpp"
 
 #include <boost/json.hpp>
 
@@ -37,6 +38,7 @@ struct Plan {
   /// Addresses by Proxmox VE's IPAM and dnsmasq.
   bool dhcp = false;
   std::vector<PlannedVnet> vnets{};  ///< empty: `sdn_config` is None
+  Isolation isolation{};
 
   /// Plans with the same key can take each other's networks.
   std::string key() const;
@@ -47,6 +49,8 @@ struct Plan {
 
 /// Whether a card in this VNet of the plan is given an IPv4 address.
 bool gives_ipv4(const Plan& plan, const PlannedVnet& vnet);
+/// What the rules of a VNet's cards are made of.
+std::vector<WireSubnet> wire_of(const Plan& plan, const PlannedVnet& vnet);
 
 /// Reads `sdn_config`: "auto", null, or an SdnConfig. Throws Error{bad_input} naming field and
 /// value, Error{unsupported} for what this version can't do.

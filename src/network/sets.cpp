@@ -1,5 +1,6 @@
 #include "network/sets.hpp"
 
+#include "pve/firewall.hpp"
 #include "pve/nodes.hpp"
 #include "support/log.hpp"
 
@@ -51,6 +52,29 @@ awaitable<void> create_vnets(pve::Client& client, const NetworkSet& set, const s
     co_await sdn::create_vnet(client, set.vnets[i], set.zone, mark_alias(plan.alias, run), change);
     for (const auto& subnet : plan.subnets) {
       co_await sdn::create_subnet(client, subnet_of(set, i, subnet), change);
+    }
+  }
+}
+
+/// The rules are the same for all cards in a VNet, so that a VM needs one line for each of its own.
+awaitable<void> create_groups(pve::Client& client, const NetworkSet& set, const std::string& run,
+                              const std::vector<Cidr>& foreign, Deadline limit) {
+  for (std::size_t i = 0; i < set.vnets.size(); ++i) {
+    const auto& plan = set.plan.vnets[i];
+    co_await pve::firewall::create_group(
+        client, {set.vnets[i].text(), mark_alias(plan.alias, run)},
+        rules_of(wire_of(set.plan, plan), set.plan.isolation, foreign), limit);
+  }
+}
+
+/// Only those that carry a mark: a name alone makes no group ours.
+awaitable<void> remove_groups(pve::Client& client, const Remains& set,
+                              const std::vector<pve::firewall::Group>& there, Deadline limit) {
+  for (const auto& group : there) {
+    const bool named =
+        std::ranges::find(set.vnets, group.name, &pve::VnetId::text) != set.vnets.end();
+    if (named && run_of_alias(group.comment)) {
+      co_await pve::firewall::remove_group(client, group.name, limit);
     }
   }
 }
@@ -123,6 +147,9 @@ awaitable<Survey> survey(pve::Client& client, pve::NodeName node) {
   }
   work.push_back(add_interfaces(client, node, out.taken));
   co_await all(std::move(work));
+  for (auto& group : co_await pve::firewall::groups(client)) {
+    out.groups.push_back(std::move(group.name));
+  }
   co_return out;
 }
 
@@ -153,6 +180,7 @@ std::vector<std::string> free_prefixes(const Survey& survey, std::string_view st
   std::set<std::string> names;
   for (const auto& zone : survey.zones) names.insert(zone.id.text());
   for (const auto& vnet : survey.vnets) names.insert(vnet.id.text());
+  names.insert(survey.groups.begin(), survey.groups.end());
   std::vector<std::string> out;
   for (int i = 0; i < all_numbers; ++i) {
     auto prefix = prefix_of(stem, (start + i) % all_numbers);
@@ -207,11 +235,15 @@ std::vector<Remains> ours_of(const std::vector<sdn::Zone>& zones,
 
 // --- changes -------------------------------------------------------------------------------------
 
-awaitable<void> create(pve::Client& client, NetworkSet set, std::string run, sdn::Change change) {
+awaitable<void> create(pve::Client& client, NetworkSet set, std::string run,
+                       std::vector<Cidr> foreign, sdn::Change change) {
   co_await sdn::create_zone(client, set.zone, set.plan.dhcp, change);
   std::optional<Error> taken;
   try {
     co_await create_vnets(client, set, run, change);
+    if (set.plan.isolation.closed) {
+      co_await create_groups(client, set, run, foreign, change.deadline);
+    }
   } catch (const Error& error) {
     if (error.kind != Errc::already_exists) throw;
     taken = error;
@@ -225,7 +257,10 @@ awaitable<void> remove(pve::Client& client, std::vector<Remains> sets, sdn::Chan
   if (sets.empty()) co_return;
   const auto bookings = co_await sdn::bookings(client);
   const auto there = co_await sdn::vnets(client);
+  const auto groups = co_await pve::firewall::groups(client);
   for (const auto& set : sets) {
+    // First, for a group without its VNet would never be found again.
+    co_await remove_groups(client, set, groups, change.deadline);
     for (const auto& vnet : there) {
       // A name of ours in another zone is someone else's VNet.
       const bool ours = vnet.zone == set.zone && vnet.state != sdn::State::deleted &&

@@ -41,6 +41,7 @@ struct Survey {
   std::vector<pve::sdn::Zone> zones;
   std::vector<pve::sdn::Vnet> vnets;
   std::vector<Taken> taken;
+  std::vector<std::string> groups{};  ///< names of security groups
 };
 /// SDN subnets of the cluster, and the networks of the node's own interfaces. Its routes are not in
 /// the API. Errors: unsupported with a hint where the server has no SDN.
@@ -52,7 +53,7 @@ awaitable<Survey> survey(pve::Client& client, pve::NodeName node);
 std::vector<std::string> pending_changes(const Survey& survey);
 /// The ranges that are taken when these sets are gone.
 std::vector<Taken> taken_without(const Survey& survey, const std::vector<Remains>& sets);
-/// Prefixes whose zone and VNets don't exist, upwards from `start`, round.
+/// Prefixes whose zone, VNets and security groups don't exist, upwards from `start`, round.
 std::vector<std::string> free_prefixes(const Survey& survey, std::string_view stem, int start);
 /// The first that has a range of the plan, and which range that is.
 struct Conflict {
@@ -68,12 +69,13 @@ std::vector<Remains> ours_of(const std::vector<pve::sdn::Zone>& zones,
 
 /// --- changes, pending until they are applied ---------------------------------------------------
 
-/// Makes the set's zone, VNets and subnets. already_exists: its names are taken; nothing of it is
-/// left then.
+/// Makes the set's zone, VNets and subnets, and for closed ones a security group for each VNet,
+/// named like it. `foreign`: the server's networks, for rules_of(). already_exists: its names are
+/// taken; nothing of it is left then.
 awaitable<void> create(pve::Client& client, NetworkSet set, std::string run,
-                       pve::sdn::Change change);
-/// Removes sets with all that is in them, bookings of VMs that are gone included. What is gone
-/// already is fine.
+                       std::vector<Cidr> foreign, pve::sdn::Change change);
+/// Removes sets with all that is in them, bookings of VMs that are gone and security groups
+/// included. What is gone already is fine.
 awaitable<void> remove(pve::Client& client, std::vector<Remains> sets, pve::sdn::Change change);
 
 /// remove() and apply under the lock.

@@ -25,10 +25,8 @@ Params params_of(const Rule& rule) {
 
 /// A rule that is there twice says the same.
 CallOptions options_of(Deadline deadline, std::string doing) {
-  return {.deadline = deadline,
-          .repeatable = true,
-          .wait_for_lock = true,
-          .doing = std::move(doing)};
+  return {
+      .deadline = deadline, .repeatable = true, .wait_for_lock = true, .doing = std::move(doing)};
 }
 
 /// A new rule goes before all others, so the last one goes first.

@@ -23,8 +23,8 @@ awaitable<void> enable(Client& client);
 
 /// One line; the first that fits decides.
 struct Rule {
-  std::string type;    ///< in, out (as the guest sees it), group
-  std::string action;  ///< ACCEPT, DROP, REJECT; the group's name
+  std::string type;      ///< in, out (as the guest sees it), group
+  std::string action;    ///< ACCEPT, DROP, REJECT; the group's name
   std::string source{};  ///< addresses, networks, ranges with commas between, of one family
   std::string dest{};
   std::string proto{};  ///< tcp, udp

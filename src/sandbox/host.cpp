@@ -1,6 +1,8 @@
 #include "sandbox/host.hpp"
 
+#include "pve/access.hpp"
 #include "pve/cluster.hpp"
+#include "pve/firewall.hpp"
 #include "pve/nodes.hpp"
 #include "pve/storage.hpp"
 
@@ -85,6 +87,59 @@ awaitable<pve::sdn::Vnet> Host::existing_vnet(const network::Card& card,
                       ? fmt::format("no VNet in sdn_config or on {} has an alias", instance().host)
                       : fmt::format("the VNets of sdn_config and of {} are: {}", instance().host,
                                     fmt::join(known, ", ")));
+}
+
+namespace {
+
+awaitable<std::string> find_firewall_trouble(pve::Client& client) {
+  try {
+    if (!co_await pve::firewall::is_enabled(client)) {
+      co_return "the datacenter's firewall is off";
+    }
+  } catch (const Error& error) {
+    if (error.kind != Errc::forbidden) throw;
+    co_return "whether the datacenter's firewall is on can't be seen without Sys.Audit on /";
+  }
+  const auto permissions = co_await pve::access::permissions(client);
+  const bool may = pve::access::holds(permissions, "/", "Sys.Modify");
+  co_return may ? "" : "security groups can't be made without Sys.Modify on /";
+}
+
+}  // namespace
+
+awaitable<std::string> Host::firewall_trouble() {
+  const auto permit = co_await look_up_.acquire();
+  if (!firewall_trouble_) firewall_trouble_ = co_await find_firewall_trouble(client_);
+  co_return *firewall_trouble_;
+}
+
+awaitable<network::Plan> Host::possible(network::Plan plan) {
+  if (plan.vnets.empty() || !plan.isolation.closed) co_return plan;
+  const auto trouble = co_await firewall_trouble();
+  if (!trouble.empty()) plan.isolation = {.closed = false};
+  co_return plan;
+}
+
+awaitable<std::vector<pve::firewall::Rule>> Host::rules_among_strangers(
+    std::optional<pve::VnetId> vnet) {
+  std::vector<network::Cidr> foreign;
+  for (const auto& interface : co_await pve::nodes::interfaces(client_, node_)) {
+    for (const auto& cidr : interface.cidrs) {
+      foreign.push_back(network::Cidr::around(interface.name, cidr));
+    }
+  }
+  std::vector<network::WireSubnet> subnets;
+  if (vnet) {
+    for (const auto& subnet : co_await pve::sdn::subnets(client_, *vnet)) {
+      network::WireSubnet wire{network::Cidr::around("subnet", subnet.cidr)};
+      if (!subnet.gateway.empty()) {
+        wire.gateway = network::parse_address("gateway", subnet.gateway);
+        wire.dns = true;
+      }
+      subnets.push_back(std::move(wire));
+    }
+  }
+  co_return network::rules_among_strangers(subnets, foreign);
 }
 
 awaitable<pve::Vmid> Host::next_vmid() {

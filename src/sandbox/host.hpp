@@ -2,6 +2,7 @@
 #include "image/template.hpp"
 #include "network/leases.hpp"
 #include "pve/client.hpp"
+#include "pve/firewall.hpp"
 #include "pve/ids.hpp"
 #include "pve/instance.hpp"
 #include "pve/sdn.hpp"
@@ -40,6 +41,15 @@ class Host {
   /// card's field and the aliases that there are, `planned` ones too.
   awaitable<pve::sdn::Vnet> existing_vnet(const network::Card& card, const network::Plan& planned);
 
+  /// Why this server's firewall closes nothing; empty when it does. Looked up once.
+  awaitable<std::string> firewall_trouble();
+  /// The plan, its networks open where the firewall can't close them.
+  awaitable<network::Plan> possible(network::Plan plan);
+  /// Rules for the cards of a VM that is isolated among others: in a VNet of the server, or in a
+  /// network that is none.
+  awaitable<std::vector<pve::firewall::Rule>> rules_among_strangers(
+      std::optional<pve::VnetId> vnet);
+
   /// A VMID that is free and that no other start of this process was given. Another process may
   /// take it first: on already_exists ask again.
   awaitable<pve::Vmid> next_vmid();
@@ -56,6 +66,7 @@ class Host {
   image::Templates templates_;
   network::Leases leases_;
   std::vector<pve::sdn::Vnet> existing_vnets_;  ///< as last looked up
+  std::optional<std::string> firewall_trouble_;
   bool checked_ = false;
   bool iso_storage_known_ = false;
   std::optional<pve::StorageId> iso_storage_;

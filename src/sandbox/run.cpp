@@ -20,22 +20,43 @@ std::string key_of(const pve::Instance& instance) {
                      instance.verify_tls, instance.fingerprint, instance.image_storage, secret);
 }
 
+/// What the configuration promises is kept or said loudly not to be.
+awaitable<void> check_firewall(const std::shared_ptr<Host>& host, const Spec& spec) {
+  const bool closed = spec.networks.isolation.closed && !spec.networks.vnets.empty();
+  const auto guarded = std::ranges::find(spec.vms, true, &VmSpec::firewall);
+  if (!closed && guarded == spec.vms.end()) co_return;
+  const auto trouble = co_await host->firewall_trouble();
+  if (trouble.empty()) co_return;
+  const auto said = fmt::format("on {} {}", host->instance().host, trouble);
+  const std::string fix = "See what is missing, and mend it: proxmox-sandbox doctor --fix";
+  if (guarded != spec.vms.end()) {
+    const auto index = guarded - spec.vms.begin();
+    throw Error{Errc::unsupported,
+                fmt::format("vms_config[{}].firewall: the VM can't be isolated: {}", index, said)}
+        .with_hint(fix);
+  }
+  if (spec.verify_isolation) {
+    throw Error{Errc::unsupported,
+                fmt::format("verify_isolation: the networks can't be closed: {}", said)}
+        .with_hint(fix);
+  }
+  log::warn(
+      "SAMPLES' NETWORKS ARE NOT CLOSED: {}. Guests may reach the server, its networks and other "
+      "samples. {}",
+      said, fix);
+}
+
 awaitable<void> prepare_host(std::shared_ptr<Host> host, const Spec& spec) {
   co_await host->check();
+  co_await check_firewall(host, spec);
   for (const auto& vm : spec.vms) {
     for (const auto& card : vm.cards.value_or(std::vector<network::Card>{})) {
       if (!card.vnet) co_await host->existing_vnet(card, spec.networks);
     }
   }
   for (const auto& vm : spec.vms) co_await host->templates().get(template_request(vm));
-  if (!spec.networks.vnets.empty()) {
-    log::warn(
-        "samples' networks on {} are not closed off from a Proxmox VE server and from each "
-        "other by this version (the local node does it): docs/configuration.md, Networks",
-        host->instance().host);
-  }
   // Inspect does not name the task yet.
-  co_await host->leases().prepare(spec.networks, "");
+  co_await host->leases().prepare(co_await host->possible(spec.networks), "");
 }
 
 }  // namespace

@@ -38,6 +38,7 @@ awaitable<void> Sandbox::bring_up() {
 }
 
 awaitable<void> Sandbox::bring_up_in_order() {
+  plan_ = co_await host_->possible(plan_);
   networks_ = co_await host_->leases().lease(plan_, task_);
   for (const auto& vm : vms_) vm->join(plan_, networks_);
   std::vector<awaitable<void>> side_by_side;

@@ -66,12 +66,21 @@ class Vm : public std::enable_shared_from_this<Vm> {
 
  private:
   enum class State { planned, cloning, made, destroyed };
+  /// A card that the firewall looks after.
+  struct GuardedCard {
+    std::string option;                 ///< net0
+    std::string group{};                ///< of its VNet's rules; empty: it is among strangers
+    std::optional<pve::VnetId> vnet{};  ///< of these
+  };
   using Seconds = std::atomic<double>;
 
   awaitable<image::Template> clone_template();
   awaitable<void> clone(const image::Template& base);
   awaitable<void> configure(image::Template base);
   awaitable<void> fit_cards(const image::Template& base, pve::Params& changes);
+  awaitable<void> fit_card(std::size_t index, pve::Params& changes);
+  void keep_cards(const image::Template& base, pve::Params& changes);
+  awaitable<void> guard();
   awaitable<void> book_addresses();
   awaitable<void> start();
   awaitable<void> wait_for_agent();
@@ -91,6 +100,7 @@ class Vm : public std::enable_shared_from_this<Vm> {
   network::Plan plan_;
   network::SharedSet networks_;
   std::vector<network::FittedCard> cards_;
+  std::vector<GuardedCard> guarded_;
   network::Addresses addresses_;
   std::shared_ptr<guest::Guest> guest_;
   Semaphore one_end_{1};

@@ -51,6 +51,7 @@ struct RawSpec {
   std::optional<std::string> image_storage;
   json::value sdn_config = "auto";
   std::vector<VmSpec> vms_config;
+  bool verify_isolation = false;
 };
 
 template <class V>
@@ -66,6 +67,7 @@ void describe(V& visit, RawSpec& s) {
   visit("image_storage", s.image_storage);
   visit("sdn_config", s.sdn_config);
   visit("vms_config", s.vms_config);
+  visit("verify_isolation", s.verify_isolation);
 }
 
 /// Proxmox VE has net0..net31 (qemu-server, MAX_NETS).
@@ -171,7 +173,6 @@ void refuse_unsupported(const Spec& spec) {
   for (std::size_t i = 0; i < spec.vms.size(); ++i) {
     const auto& vm = spec.vms[i];
     const auto field = fmt::format("vms_config[{}]", i);
-    if (vm.firewall) refuse(field + ".firewall", "a VM can't be isolated by it", "leave it False");
     if (vm.vm_source_config.ova || vm.vm_source_config.existing_backup_name) {
       refuse(field + ".vm_source_config",
              fmt::format("{} can't be used", vm.vm_source_config.text()),
@@ -226,6 +227,7 @@ Spec parse_spec(std::string_view json_text) {
       raw.host, raw.port,       raw.user,         raw.user_realm, Secret{raw.password.value_or("")},
       raw.node, raw.verify_tls, raw.image_storage};
   spec.vms = std::move(raw.vms_config);
+  spec.verify_isolation = raw.verify_isolation;
   plan_cards(spec);
   refuse_unsupported(spec);
   return spec;

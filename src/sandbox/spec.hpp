@@ -65,6 +65,8 @@ struct Spec {
   InstanceOverrides overrides;
   network::Plan networks;
   std::vector<VmSpec> vms;  ///< at least one with is_sandbox
+  /// Without a firewall that works nothing starts, and what is closed is tried from inside a guest.
+  bool verify_isolation = false;
 };
 
 /// Reads and checks. Throws Error{bad_input} naming the field, its value and what would be right;

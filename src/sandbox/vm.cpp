@@ -1,5 +1,6 @@
 #include "guest/agent_channel.hpp"
 #include "pve/agent.hpp"
+#include "pve/firewall.hpp"
 #include "pve/qemu.hpp"
 #include "pve/sdn.hpp"
 #include "pve/snapshot.hpp"
@@ -9,9 +10,8 @@
 #include "support/bytes.hpp"
 #include "support/json.hpp"
 
+#include <boost/algorithm/string/erase.hpp>
 #include <fmt/format.h>
-
-#include <set>
 
 namespace px::sandbox {
 
@@ -40,6 +40,22 @@ class Timer {
   std::atomic<double>& seconds_;
   std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
 };
+
+/// net0, net1, ... of a template, with their texts.
+std::map<std::string, std::string> cards_of(const image::Template& base) {
+  std::map<std::string, std::string> out;
+  for (const auto& [option, value] : base.config.values) {
+    if (option.starts_with("net") && option.size() > 3 && option[3] >= '0' && option[3] <= '9') {
+      out.emplace(option, value);
+    }
+  }
+  return out;
+}
+
+std::string without_firewall(std::string card) {
+  boost::algorithm::erase_all(card, ",firewall=0");
+  return card;
+}
 
 }  // namespace
 
@@ -164,38 +180,74 @@ awaitable<void> Vm::configure(image::Template base) {
   co_await fit_cards(base, changes);
   co_await pve::qemu::set_config(host_->client(), *vm_, std::move(changes),
                                  Deadline::after(task_limit));
+  co_await guard();
   co_await book_addresses();
 }
 
 /// The cards that the configuration gives it; the template's own go.
 awaitable<void> Vm::fit_cards(const image::Template& base, pve::Params& changes) {
-  if (!spec_.cards) co_return;
-  std::set<std::string> old;
-  for (const auto& [option, value] : base.config.values) {
-    if (option.starts_with("net") && option.size() > 3 && option[3] >= '0' && option[3] <= '9') {
-      old.insert(option);
-    }
-  }
   cards_.clear();
-  for (std::size_t i = 0; i < spec_.cards->size(); ++i) {
-    const auto& card = (*spec_.cards)[i];
-    const auto option = fmt::format("net{}", i);
-    // A MAC of our own choice spares reading the server's.
-    const auto mac = card.mac.empty() ? network::random_mac() : card.mac;
-    if (card.vnet) {
-      const auto& vnet = networks_->plan.vnets[*card.vnet];
-      cards_.push_back({vnet.alias.empty() ? option : vnet.alias, mac, networks_->zone,
-                        networks_->vnets[*card.vnet], network::gives_ipv4(networks_->plan, vnet),
-                        card.ipv4});
-    } else {
-      const auto vnet = co_await host_->existing_vnet(card, plan_);
-      cards_.push_back({card.alias, mac, vnet.zone, vnet.id, false, card.ipv4});
-    }
-    changes.add(option, fmt::format("{}={},bridge={}", spec_.nic_controller.value_or("virtio"), mac,
-                                    cards_.back().vnet));
-    old.erase(option);
+  guarded_.clear();
+  if (!spec_.cards) {
+    if (spec_.firewall) keep_cards(base, changes);
+    co_return;
+  }
+  for (std::size_t i = 0; i < spec_.cards->size(); ++i) co_await fit_card(i, changes);
+  std::vector<std::string> old;
+  for (const auto& [option, value] : cards_of(base)) {
+    if (std::stoul(option.substr(3)) >= spec_.cards->size()) old.push_back(option);
   }
   if (!old.empty()) changes.add("delete", fmt::format("{}", fmt::join(old, ",")));
+}
+
+awaitable<void> Vm::fit_card(std::size_t index, pve::Params& changes) {
+  const auto& card = (*spec_.cards)[index];
+  const auto option = fmt::format("net{}", index);
+  // A MAC of our own choice spares reading the server's.
+  const auto mac = card.mac.empty() ? network::random_mac() : card.mac;
+  bool guarded = spec_.firewall;
+  if (card.vnet) {
+    const auto& plan = networks_->plan;
+    const auto& vnet = plan.vnets[*card.vnet];
+    const auto& id = networks_->vnets[*card.vnet];
+    cards_.push_back({vnet.alias.empty() ? option : vnet.alias, mac, networks_->zone, id,
+                      network::gives_ipv4(plan, vnet), card.ipv4});
+    guarded = guarded || plan.isolation.closed;
+    if (guarded) guarded_.push_back({option, plan.isolation.closed ? id.text() : "", id});
+  } else {
+    const auto vnet = co_await host_->existing_vnet(card, plan_);
+    cards_.push_back({card.alias, mac, vnet.zone, vnet.id, false, card.ipv4});
+    if (guarded) guarded_.push_back({option, "", vnet.id});
+  }
+  changes.add(option, fmt::format("{}={},bridge={}{}", spec_.nic_controller.value_or("virtio"), mac,
+                                  cards_.back().vnet, guarded ? ",firewall=1" : ""));
+}
+
+/// The template's own cards, under the firewall.
+void Vm::keep_cards(const image::Template& base, pve::Params& changes) {
+  for (const auto& [option, value] : cards_of(base)) {
+    guarded_.push_back({option});
+    if (value.find(",firewall=1") == std::string::npos) {
+      changes.add(option, without_firewall(value) + ",firewall=1");
+    }
+  }
+}
+
+/// Before the start, so that its first packet is looked at. (A real server's daemon puts rules into
+/// force within seconds: docs/configuration.md.)
+awaitable<void> Vm::guard() {
+  if (guarded_.empty()) co_return;
+  std::vector<pve::firewall::Rule> rules;
+  for (const auto& card : guarded_) {
+    std::vector<pve::firewall::Rule> own{{.type = "group", .action = card.group}};
+    if (card.group.empty()) own = co_await host_->rules_among_strangers(card.vnet);
+    for (auto& rule : own) {
+      rule.iface = card.option;
+      rules.push_back(std::move(rule));
+    }
+  }
+  co_await pve::firewall::guard(host_->client(), *vm_, std::move(rules),
+                                Deadline::after(task_limit));
 }
 
 /// The server books an address of its own choice when it gets a card; it takes another one's place

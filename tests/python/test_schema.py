@@ -65,6 +65,7 @@ FULL: dict[str, Any] = {
             "user": "user",
         }
     ],
+    "verify_isolation": True,
 }  # fmt: skip
 
 
@@ -139,6 +140,11 @@ def test_the_core_gets_the_whole_with_the_password() -> None:
     assert set(spec["vms_config"][0]) == set(VmConfig.model_fields)
 
 
+def closed(**fields: Any) -> dict[str, Any]:
+    """FULL with fields of its networks."""
+    return changed(sdn_config={"vnet_configs": [{"subnets": [SUBNET]}], **fields})
+
+
 # What is wrong, and what its error says: the field, the value, what would be right.
 MISTAKES: list[tuple[dict[str, Any], list[str]]] = [
     (changed(ram_mb=-5), ["vms_config.0.ram_mb", "greater than 0", "-5"]),
@@ -205,6 +211,21 @@ MISTAKES: list[tuple[dict[str, Any], list[str]]] = [
             }
         ),
         ["dhcp_ranges", "upwards", "192.168.20.9"],
+    ),
+    (closed(isolation="shut"), ["isolation", "'closed'", "'open'", "'shut'"]),
+    (closed(egress="some"), ["egress", "'all'", "'none'", "'some'"]),
+    (closed(egress=[{"cidr": "example.com"}]), ["egress", "cidr", "IPv4 or IPv6", "example.com"]),
+    (closed(egress=[{"cidr": "192.0.2.1", "ports": "http"}]), ["egress", "ports", "'http'"]),
+    (closed(egress=[{"cidr": "192.0.2.1", "protocol": "icmp"}]), ["protocol", "'udp'", "'icmp'"]),
+    (closed(isolation="open", egress="none"), ['isolation="closed"', 'egress="all"']),
+    (
+        changed(
+            sdn_config={
+                "vnet_configs": [{"subnets": [{**SUBNET, "snat": False}]}],
+                "egress": [{"cidr": "192.0.2.1"}],
+            }
+        ),
+        ["egress", "snat=True"],
     ),
 ]  # fmt: skip
 

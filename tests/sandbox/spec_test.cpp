@@ -83,7 +83,6 @@ INSTANTIATE_TEST_SUITE_P(
         Row{"unknownOs", spec_with(R"(, "os_type": "linux")"), Errc::bad_input, "l26"},
         Row{"badPort", spec_with("", R"("port": 70000, )"), Errc::bad_input, "1..65535"},
         Row{"windows", spec_with(R"(, "os_type": "win11")"), Errc::unsupported, "Windows"},
-        Row{"firewall", spec_with(R"(, "firewall": true)"), Errc::unsupported, "firewall"},
         Row{"networksOfAnotherKind",
             R"({"sdn_config": 7, "vms_config": [{"vm_source_config": {"built_in": "x"}}]})",
             Errc::bad_input, "sdn_config: should be an object"},
