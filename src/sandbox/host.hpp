@@ -12,6 +12,7 @@
 
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -57,6 +58,9 @@ class Host {
   /// At most two guests are waited for at once: a ping of a silent agent holds one of the server's
   /// three workers for 3 s (pve-facts sections 2 and 9).
   Semaphore boot_pings{2};
+  /// Keys of the networks that were seen to be closed, and who may look now.
+  std::set<std::string> probed;
+  Semaphore one_probe{1};
   /// Sandboxes that live here now.
   int live = 0;
 

@@ -1,5 +1,6 @@
 #include "sandbox/sandbox.hpp"
 
+#include "sandbox/isolation_probe.hpp"
 #include "support/bytes.hpp"
 #include "support/log.hpp"
 
@@ -9,7 +10,10 @@ namespace px::sandbox {
 
 Sandbox::Sandbox(std::shared_ptr<Host> host, const Spec& spec, const RunId& run,
                  const std::string& task, const std::string& sample)
-    : host_{std::move(host)}, plan_{spec.networks}, task_{task} {
+    : host_{std::move(host)},
+      plan_{spec.networks},
+      verify_isolation_{spec.verify_isolation},
+      task_{task} {
   for (std::size_t i = 0; i < spec.vms.size(); ++i) {
     const auto& vm = spec.vms[i];
     const auto name = vm.name.value_or(i == 0 ? "default" : fmt::format("vm-{}", i + 1));
@@ -46,6 +50,15 @@ awaitable<void> Sandbox::bring_up_in_order() {
     side_by_side.push_back(vms_[i]->bring_up());
     if (awaited_[i] || i + 1 == vms_.size()) co_await all(std::exchange(side_by_side, {}));
   }
+  if (verify_isolation_ && networks_) co_await check_isolation();
+}
+
+/// Once for each kind of networks; the samples beside the first wait for what it finds.
+awaitable<void> Sandbox::check_isolation() {
+  const auto permit = co_await host_->one_probe.acquire();
+  if (!networks_->plan.isolation.closed || host_->probed.contains(networks_->key)) co_return;
+  co_await verify_isolation(*host_, *networks_, vms_);
+  host_->probed.insert(networks_->key);
 }
 
 awaitable<void> Sandbox::destroy() {

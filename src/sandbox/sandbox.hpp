@@ -39,6 +39,10 @@ class Vm : public std::enable_shared_from_this<Vm> {
   /// VNet without one. Any thread, once it is up.
   const network::Addresses& addresses() const noexcept { return addresses_; }
 
+  /// Whether a card of it is in a network that its sample's firewall closes and the server has an
+  /// address in.
+  bool is_in_closed_subnet() const;
+
   /// The networks of its sample, before bring_up(): of the plan that its cards are of.
   void join(network::Plan plan, network::SharedSet networks);
   /// Clones, configures, starts, and waits for the agent and the guest's addresses. What it began
@@ -129,11 +133,13 @@ class Sandbox {
 
  private:
   awaitable<void> bring_up_in_order();
+  awaitable<void> check_isolation();
 
   std::shared_ptr<Host> host_;
   std::vector<std::shared_ptr<Vm>> vms_;
   std::vector<bool> awaited_;
   network::Plan plan_;
+  bool verify_isolation_;
   std::string task_;
   network::SharedSet networks_;
   bool gone_ = false;

@@ -96,6 +96,14 @@ void Vm::join(network::Plan plan, network::SharedSet networks) {
   networks_ = std::move(networks);
 }
 
+bool Vm::is_in_closed_subnet() const {
+  if (!spec_.cards || !networks_) return false;
+  return std::ranges::any_of(*spec_.cards, [&](const network::Card& card) {
+    return card.vnet && !networks_->plan.vnets[*card.vnet].subnets.empty() &&
+           networks_->plan.isolation.closed;
+  });
+}
+
 // --- from spec to running ------------------------------------------------------------------------
 
 awaitable<void> Vm::bring_up() {
