@@ -1,5 +1,6 @@
 #include "pve/firewall.hpp"
 
+#include "pve/once.hpp"
 #include "pve/qemu.hpp"
 #include "support/bytes.hpp"
 
@@ -73,22 +74,16 @@ awaitable<std::vector<Group>> groups(Client& client) {
 awaitable<void> create_group(Client& client, Group group, std::vector<Rule> rules,
                              Deadline deadline) {
   auto options = options_of(deadline, "create security group " + group.name);
-  options.repeatable = false;
-  std::optional<Error> lost;
-  try {
-    co_await client.post("/cluster/firewall/groups",
-                         Params{}.add("group", group.name).add("comment", group.comment), options);
-  } catch (const Error& error) {
-    if (error.sent != Sent::maybe) throw;
-    lost = error;
-  }
-  if (lost) {
-    const auto there = co_await groups(client);
-    const bool made = std::ranges::any_of(there, [&](const Group& other) {
+  auto is_there = [&]() -> awaitable<bool> {
+    const auto all = co_await groups(client);
+    co_return std::ranges::any_of(all, [&](const Group& other) {
       return other.name == group.name && other.comment == group.comment;
     });
-    if (!made) throw *lost;
-  }
+  };
+  options.repeatable = false;
+  co_await create_once(client, "/cluster/firewall/groups",
+                       Params{}.add("group", group.name).add("comment", group.comment), options,
+                       is_there);
   options.repeatable = true;
   co_await add_rules(client, group_path(group.name), rules, options);
 }

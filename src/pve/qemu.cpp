@@ -1,5 +1,7 @@
 #include "pve/qemu.hpp"
 
+#include "pve/once.hpp"
+
 #include <fmt/format.h>
 
 namespace px::pve::qemu {
@@ -82,9 +84,7 @@ awaitable<bool> clone_once(Client& client, const VmRef& source, const Clone& wha
       if (!data.is_string()) throw Error{Errc::protocol, "the answer names no task"};
       upid = Upid::parse(std::string_view{data.get_string()});
     } catch (const Error& e) {
-      const bool is_lost =
-          e.sent == Sent::maybe && (e.kind == Errc::unreachable || e.kind == Errc::proxy);
-      if (!is_lost) throw;
+      if (!answer_was_lost(e)) throw;
       lost = e;
     }
     if (upid) {

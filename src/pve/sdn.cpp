@@ -1,5 +1,6 @@
 #include "pve/sdn.hpp"
 
+#include "pve/once.hpp"
 #include "pve/tasks.hpp"
 #include "support/bytes.hpp"
 #include "support/log.hpp"
@@ -41,36 +42,6 @@ awaitable<json::value> list(Client& client, std::string path) {
 
 CallOptions options_of(const Change& change, std::string doing) {
   return {.deadline = change.deadline, .wait_for_lock = true, .doing = std::move(doing)};
-}
-
-bool is_lost(const Error& error) {
-  return error.sent == Sent::maybe &&
-         (error.kind == Errc::unreachable || error.kind == Errc::proxy);
-}
-
-/// Sends a creation; when its answer is lost, `is_there` tells whether it took effect.
-awaitable<void> create_once(Client& client, std::string path, Params params, Change change,
-                            std::string doing, std::function<awaitable<bool>()> is_there) {
-  params.add("lock-token", change.token);
-  std::optional<Error> lost;
-  try {
-    co_await client.post(path, params, options_of(change, doing));
-  } catch (const Error& error) {
-    if (!is_lost(error)) throw;
-    lost = error;
-  }
-  if (!lost) co_return;
-  log::debug("{}: {}; looking whether it is there", doing, lost->said);
-  if (co_await is_there()) co_return;
-  try {
-    co_await client.post(path, std::move(params), options_of(change, doing));
-    co_return;
-  } catch (const Error& error) {
-    // The first request was slower than our look.
-    if (error.kind != Errc::already_exists) throw;
-    lost = error;
-  }
-  if (!co_await is_there()) throw *lost;
 }
 
 awaitable<void> remove(Client& client, std::string path, Change change, std::string doing) {
@@ -125,7 +96,7 @@ awaitable<LockToken> lock(Client& client, Deadline deadline) {
     }
     if (failure->kind == Errc::unsupported) co_return std::nullopt;
     const auto now = std::chrono::steady_clock::now();
-    if (is_lost(*failure)) {
+    if (answer_was_lost(*failure)) {
       lost_at = now;
     } else if (failure->kind != Errc::busy) {
       throw *failure;
@@ -170,14 +141,14 @@ awaitable<std::vector<Zone>> zones(Client& client) {
 
 awaitable<void> create_zone(Client& client, ZoneId zone, bool with_dhcp, Change change) {
   Params params;
-  params.add("type", "simple").add("zone", zone);
+  params.add("type", "simple").add("zone", zone).add("lock-token", change.token);
   if (with_dhcp) params.add("ipam", "pve").add("dhcp", "dnsmasq");
   auto is_there = [&client, &zone]() -> awaitable<bool> {
     const auto all = co_await zones(client);
     co_return std::ranges::any_of(all, [&](const Zone& other) { return other.id == zone; });
   };
-  co_await create_once(client, "/cluster/sdn/zones", std::move(params), change,
-                       fmt::format("create zone {}", zone), is_there);
+  co_await create_once(client, "/cluster/sdn/zones", std::move(params),
+                       options_of(change, fmt::format("create zone {}", zone)), is_there);
 }
 
 awaitable<void> remove_zone(Client& client, ZoneId zone, Change change) {
@@ -202,14 +173,15 @@ awaitable<void> create_vnet(Client& client, VnetId vnet, ZoneId zone, std::strin
                             Change change) {
   Params params;
   params.add("vnet", vnet).add("zone", zone).add_if(!alias.empty(), "alias", alias);
+  params.add("lock-token", change.token);
   auto is_there = [&]() -> awaitable<bool> {
     const auto all = co_await vnets(client);
     co_return std::ranges::any_of(all, [&](const Vnet& other) {
       return other.id == vnet && other.zone == zone && other.alias == alias;
     });
   };
-  co_await create_once(client, "/cluster/sdn/vnets", std::move(params), change,
-                       fmt::format("create VNet {}", vnet), is_there);
+  co_await create_once(client, "/cluster/sdn/vnets", std::move(params),
+                       options_of(change, fmt::format("create VNet {}", vnet)), is_there);
 }
 
 awaitable<void> remove_vnet(Client& client, VnetId vnet, Change change) {
@@ -238,7 +210,7 @@ awaitable<std::vector<Subnet>> subnets(Client& client, VnetId vnet) {
 
 awaitable<void> create_subnet(Client& client, NewSubnet subnet, Change change) {
   Params params;
-  params.add("type", "subnet").add("subnet", subnet.cidr);
+  params.add("type", "subnet").add("subnet", subnet.cidr).add("lock-token", change.token);
   params.add_if(!subnet.gateway.empty(), "gateway", subnet.gateway);
   params.add_if(subnet.snat, "snat", true);
   std::vector<std::string> ranges;
@@ -251,9 +223,10 @@ awaitable<void> create_subnet(Client& client, NewSubnet subnet, Change change) {
     co_return std::ranges::any_of(all,
                                   [&](const Subnet& other) { return other.id == id_of(subnet); });
   };
-  co_await create_once(client, vnet_path(subnet.vnet, "/subnets"), std::move(params), change,
-                       fmt::format("create subnet {} of VNet {}", subnet.cidr, subnet.vnet),
-                       is_there);
+  co_await create_once(
+      client, vnet_path(subnet.vnet, "/subnets"), std::move(params),
+      options_of(change, fmt::format("create subnet {} of VNet {}", subnet.cidr, subnet.vnet)),
+      is_there);
 }
 
 awaitable<void> remove_subnet(Client& client, Subnet subnet, Change change) {

@@ -1,5 +1,6 @@
 #include "pve/storage.hpp"
 
+#include "pve/once.hpp"
 #include "pve/qemu.hpp"
 #include "support/bytes.hpp"
 #include "support/log.hpp"
@@ -165,9 +166,7 @@ awaitable<Upid> upload(Client& client, Upload what, BodySource& source, Deadline
       data = co_await client.post_stream(path, body.content_type(), body, options);
       break;
     } catch (const Error& e) {
-      const bool is_lost =
-          e.sent == Sent::maybe && (e.kind == Errc::unreachable || e.kind == Errc::proxy);
-      if (!is_lost || sends == 2) throw;
+      if (!answer_was_lost(e) || sends == 2) throw;
       log::debug("{}: {}; once more", options.doing, e.said);
     }
   }

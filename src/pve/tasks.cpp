@@ -1,6 +1,7 @@
 #include "pve/tasks.hpp"
 
 #include "pve/classify.hpp"
+#include "pve/once.hpp"
 #include "pve/version.hpp"
 #include "support/bytes.hpp"
 #include "support/log.hpp"
@@ -213,9 +214,7 @@ awaitable<Upid> post_task_once(Client& client, TaskCall call) {
       client.remember(upid);
       co_return upid;
     } catch (const Error& e) {
-      const bool is_lost =
-          e.sent == Sent::maybe && (e.kind == Errc::unreachable || e.kind == Errc::proxy);
-      if (!is_lost) throw;
+      if (!answer_was_lost(e)) throw;
       lost = e;
     }
     log::debug("{}: {}; looking for its task", call.doing, lost->said);

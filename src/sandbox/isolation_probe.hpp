@@ -14,7 +14,7 @@ namespace px::sandbox {
 struct Forbidden {
   std::string address;
   int port = 0;
-  std::string what;  ///< "gateway of this VNet", for messages
+  std::string what;  ///< "its gateway", for messages
 };
 
 /// What the server's lists name: its own addresses, the gateways of the set and of others, the
@@ -29,7 +29,7 @@ std::vector<Forbidden> forbidden_for(const network::NetworkSet& set,
 std::vector<Forbidden> link_local_of(const network::NetworkSet& set, std::string_view arp,
                                      int api_port);
 
-/// "10.1.0.1:8006 (gateway of this VNet): open", for each line `ADDRESS PORT open|refused` of the
+/// "10.1.0.1 port 8006 (its gateway) is open", for each line `ADDRESS PORT open|refused` of the
 /// probe's output.
 std::vector<std::string> reached(const std::vector<Forbidden>& forbidden, std::string_view output);
 

@@ -1,70 +1,8 @@
-#include "environment.hpp"
-#include "node_under_test.hpp"
-#include "run.hpp"
 #include "sandbox/cleanup.hpp"
-#include "sandbox/run.hpp"
-
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
-#include <fstream>
+#include "vm_on_node.hpp"
 
 namespace px::sandbox {
 namespace {
-
-using px::testing::NodeUnderTest;
-
-/// A node with simulated machines and a client of it.
-class VmOnNode : public ::testing::Test {
- public:
-  VmOnNode() {
-    std::ofstream{images_.path() / "debian13-small.qcow2"} << "no real disk";
-    ::setenv("PROXMOX_SANDBOX_IMAGES", images_.path().c_str(), 1);
-  }
-
-  Environment environment() { return px::testing::environment_of(node_.variables()); }
-
-  /// Waits for the task that a call begins.
-  void finish(const px::testing::Reply& reply) {
-    ASSERT_EQ(reply.status, 200) << reply.reason << reply.body;
-    ASSERT_EQ(node_.end_of_task(reply.text()), "OK");
-  }
-  void make_template(int vmid, const std::string& more) {
-    finish(node_.call("POST", "/nodes/proxmox/qemu",
-                      fmt::format("vmid={}&tags=victim&agent=1{}", vmid, more)));
-    finish(node_.call("POST", fmt::format("/nodes/proxmox/qemu/{}/template", vmid)));
-  }
-  json::object config(std::uint32_t vmid) {
-    return node_.call("GET", fmt::format("/nodes/proxmox/qemu/{}/config", vmid)).data().as_object();
-  }
-
-  /// The address that is booked for a MAC; empty for none.
-  std::string booked(const std::string& mac) {
-    const auto all = node_.call("GET", "/cluster/sdn/ipams/pve/status").data();
-    for (const auto& entry : all.as_array()) {
-      if (json::text_or(entry, "mac") == mac) return json::text_at(entry, "ip");
-    }
-    return "";
-  }
-  std::size_t vnets() {
-    return node_.call("GET", "/cluster/sdn/vnets", "pending=1").data().as_array().size();
-  }
-  /// As tests/eval counts them: what waits is asked more often on a slow machine.
-  std::int64_t requests_without_polls() {
-    std::int64_t out = 0;
-    const auto counted = node_.send("GET", "/_control/requests", {}).data();
-    for (const auto& [route, count] : counted.at("requests").as_object()) {
-      const std::string name{route};
-      if (name.find("/tasks/") != name.npos || name.ends_with("/agent/ping")) continue;
-      out += count.to_number<std::int64_t>();
-    }
-    return out;
-  }
-
-  px::testing::TemporaryDirectory images_;
-  NodeUnderTest node_;
-  asio::thread_pool pool_{1};
-};
 
 TEST_F(VmOnNode, isConfiguredByTheTemplateThatItWasReallyClonedFrom) {
   make_template(100, "");
@@ -141,9 +79,9 @@ TEST_F(VmOnNode, hasTheNetworkCardsAndTheAddressOfItsConfiguration) {
     const auto& vm = sandbox->vms().front();
     const auto options = test.config(vm->vmid());
     EXPECT_THAT(json::text_or(options, "net0"),
-                MatchesRegex("e1000=BC:24:11:..:..:..,bridge=px[0-9]{3}v1"));
+                MatchesRegex("e1000=BC:24:11:..:..:..,bridge=px[0-9]{3}v1,firewall=1"));
     EXPECT_THAT(json::text_or(options, "net1"),
-                MatchesRegex("e1000=BC:24:11:00:00:01,bridge=px[0-9]{3}v0"));
+                MatchesRegex("e1000=BC:24:11:00:00:01,bridge=px[0-9]{3}v0,firewall=1"));
     EXPECT_EQ(test.booked("BC:24:11:00:00:01"), "10.1.0.9");
     EXPECT_EQ(vm->addresses().at("lan"), std::vector<std::string>{"10.1.0.9"});
     co_await sandbox->destroy();
@@ -167,7 +105,7 @@ TEST_F(VmOnNode, isInANetworkOfItsOwnByDefault) {
       const auto card = json::text_or(test.config(sandbox->vms().front()->vmid()), "net0");
       return card.substr(card.find("bridge="));
     };
-    EXPECT_THAT(bridge(one), MatchesRegex("bridge=px[0-9]{3}v0"));
+    EXPECT_THAT(bridge(one), MatchesRegex("bridge=px[0-9]{3}v0,firewall=1"));
     EXPECT_NE(bridge(one), bridge(other));
     EXPECT_THAT(one->vms().front()->addresses().at("net0").at(0),
                 MatchesRegex("192\\.168\\.[0-9]+\\.50"));
