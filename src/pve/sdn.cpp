@@ -80,17 +80,39 @@ std::string id_of(const NewSubnet& subnet) {
 
 // --- lock ----------------------------------------------------------------------------------------
 
+namespace {
+
+awaitable<void> ask_for_lock(Client& client, Deadline deadline, LockToken& token) {
+  // Others' pending changes are no reason to wait: they may stay for days.
+  const auto data = co_await client.post("/cluster/sdn/lock", Params{}.add("allow-pending", true),
+                                         {.deadline = deadline, .doing = "lock the SDN"});
+  if (!data.is_string()) throw Error{Errc::protocol, "the SDN's lock has no token"};
+  token = std::string{data.get_string()};
+}
+
+/// A caller that is cancelled while its request is under way leaves no lock behind.
+awaitable<LockToken> ask_for_lock(Client& client, Deadline deadline) {
+  LockToken token;
+  std::exception_ptr failure;
+  try {
+    co_await shielded(ask_for_lock(client, deadline.sooner(Deadline::after(30s)), token));
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  if (!failure) co_return token;
+  co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+  co_await unlock(client, token);
+  std::rethrow_exception(failure);
+}
+
+}  // namespace
+
 awaitable<LockToken> lock(Client& client, Deadline deadline) {
   std::optional<SteadyTime> lost_at;
   for (std::chrono::milliseconds pause = 100ms;; pause = std::min(pause * 2, longest_lock_pause)) {
     std::optional<Error> failure;
     try {
-      // Others' pending changes are no reason to wait: they may stay for days.
-      const auto data =
-          co_await client.post("/cluster/sdn/lock", Params{}.add("allow-pending", true),
-                               {.deadline = deadline, .doing = "lock the SDN"});
-      if (!data.is_string()) throw Error{Errc::protocol, "the SDN's lock has no token"};
-      co_return std::string{data.get_string()};
+      co_return co_await ask_for_lock(client, deadline);
     } catch (const Error& error) {
       failure = error;
     }
