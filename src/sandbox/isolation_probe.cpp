@@ -111,7 +111,7 @@ awaitable<std::vector<std::string>> attempt(std::shared_ptr<Vm> vm,
                                             std::vector<Forbidden> forbidden) {
   std::string input;
   for (const auto& item : forbidden) input += fmt::format("{} {}\n", item.address, item.port);
-  co_return reached(forbidden, co_await run(vm, std::string{script}, std::move(input)));
+  co_return reached(forbidden, co_await run(vm, std::string{probe_script()}, std::move(input)));
 }
 
 awaitable<std::vector<pve::sdn::Subnet>> all_subnets(pve::Client& client,
@@ -128,6 +128,10 @@ awaitable<std::vector<pve::sdn::Subnet>> all_subnets(pve::Client& client,
 }
 
 }  // namespace
+
+std::string_view probe_script() noexcept {
+  return script;
+}
 
 std::vector<Forbidden> forbidden_for(const network::NetworkSet& set,
                                      const std::vector<pve::nodes::NetworkInterface>& interfaces,

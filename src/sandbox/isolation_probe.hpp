@@ -29,6 +29,10 @@ std::vector<Forbidden> forbidden_for(const network::NetworkSet& set,
 std::vector<Forbidden> link_local_of(const network::NetworkSet& set, std::string_view arp,
                                      int api_port);
 
+/// Shell text for the guest: reads lines of `ADDRESS PORT`, and prints those that answer with
+/// `open` or `refused`. Needs timeout, and bash or nc; else its status is 3.
+std::string_view probe_script() noexcept;
+
 /// "10.1.0.1 port 8006 (its gateway) is open", for each line `ADDRESS PORT open|refused` of the
 /// probe's output.
 std::vector<std::string> reached(const std::vector<Forbidden>& forbidden, std::string_view output);

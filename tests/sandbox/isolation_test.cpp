@@ -207,6 +207,42 @@ TEST(IsolationProbe, findsTheBridgeByItsMacAddress) {
       IsEmpty());
 }
 
+/// What the script prints on this machine. `with`: the only programs that it finds.
+std::string probe(const std::string& targets, const std::vector<std::string>& with) {
+  const px::testing::TemporaryDirectory directory;
+  const auto write = [&](const char* name, std::string_view text) {
+    std::ofstream{directory.path() / name} << text;
+  };
+  write("script", probe_script());
+  write("targets", targets);
+  for (const auto& program : with) {
+    std::filesystem::create_symlink("/usr/bin/" + program, directory.path() / program);
+  }
+  const auto command =
+      fmt::format("cd {0} && PATH={0} /bin/sh script < targets", directory.path().string());
+  std::string out;
+  FILE* pipe = ::popen(command.c_str(), "r");
+  for (char buffer[256]; std::fgets(buffer, sizeof buffer, pipe) != nullptr;) out += buffer;
+  ::pclose(pipe);
+  return out;
+}
+
+TEST(IsolationProbe, hearsAnswersAndRefusals) {
+  asio::io_context context;
+  asio::ip::tcp::acceptor listening{context, {asio::ip::address_v4::loopback(), 0}};
+  std::uint16_t closed = 0;
+  {
+    asio::ip::tcp::acceptor gone{context, {asio::ip::address_v4::loopback(), 0}};
+    closed = gone.local_endpoint().port();
+  }
+  const auto open = listening.local_endpoint().port();
+  const auto targets = fmt::format("127.0.0.1 {}\n127.0.0.1 {}\n", open, closed);
+  const auto said = probe(targets, {"bash", "timeout"});
+  EXPECT_THAT(said, HasSubstr(fmt::format("127.0.0.1 {} open\n", open)));
+  EXPECT_THAT(said, HasSubstr(fmt::format("127.0.0.1 {} refused\n", closed)));
+  EXPECT_EQ(probe(targets, {"bash"}), "") << "nothing is said without the programs for it";
+}
+
 TEST(IsolationProbe, namesWhatAnswers) {
   const std::vector<Forbidden> list{{"10.1.0.1", 8006, "its gateway"}, {"10.1.0.1", 22, "ssh"}};
   EXPECT_THAT(reached(list, "10.1.0.1 8006 refused\n"),
