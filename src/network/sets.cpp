@@ -211,14 +211,14 @@ std::vector<Remains> ours_of(const std::vector<sdn::Zone>& zones,
                              const std::vector<sdn::Vnet>& vnets) {
   std::vector<Remains> out;
   for (const auto& zone : zones) {
-    if (zone.type != "simple" || zone.state == sdn::State::deleted) continue;
+    if (zone.type != "simple") continue;
     const auto prefix = prefix_of_zone(zone.id.text());
     if (prefix.empty()) continue;
     Remains found{zone.id, {}};
     std::set<std::string> runs;
     bool named = true;
     for (const auto& vnet : vnets) {
-      if (vnet.zone != zone.id || vnet.state == sdn::State::deleted) continue;
+      if (vnet.zone != zone.id) continue;
       const auto& name = vnet.id.text();
       named = named && name.size() == prefix.size() + 2 && name.starts_with(prefix + "v") &&
               name.back() >= '0' && name.back() <= '9';

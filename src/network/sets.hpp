@@ -63,7 +63,8 @@ struct Conflict {
 };
 std::optional<Conflict> conflict_of(const Plan& plan, const std::vector<Taken>& taken);
 /// Zones that are ours: all their VNets carry one run's mark; or, without any mark, zone and VNets
-/// are named as ours are (docs/configuration.md). Never the permanent `inspvmz`.
+/// are named as ours are (docs/configuration.md). Also those whose removal was never applied, and
+/// so are still there. Never the permanent `inspvmz`.
 std::vector<Remains> ours_of(const std::vector<pve::sdn::Zone>& zones,
                              const std::vector<pve::sdn::Vnet>& vnets);
 

@@ -43,6 +43,7 @@ constexpr std::array rules{
     Rule{"does not exist", Errc::not_found},
     Rule{"unable to find configuration file", Errc::not_found},
     Rule{"no such ", Errc::not_found},
+    Rule{"no rule at position", Errc::not_found},  // pve-firewall API2/Firewall/Rules.pm
     Rule{"can't find any subnet for ip", Errc::not_found},
     Rule{"No such storage", Errc::not_found},
     Rule{"can't find file", Errc::not_found},

@@ -42,8 +42,24 @@ std::string group_path(const std::string& name) {
   return "/cluster/firewall/groups/" + percent_encode(name);
 }
 
-bool is_gone(const Error& error) {
-  return error.kind == Errc::not_found;
+/// Fine when it is gone, as a repeat finds it whose first answer was lost.
+awaitable<void> remove(Client& client, std::string path, CallOptions options) {
+  try {
+    co_await client.del(std::move(path), {}, std::move(options));
+  } catch (const Error& error) {
+    if (error.kind != Errc::not_found) throw;
+  }
+}
+
+/// 0 for a group that is gone.
+awaitable<std::size_t> count_rules(Client& client, std::string group) {
+  try {
+    const auto rules = co_await client.get(std::move(group), {}, {.load = Load::light});
+    co_return rules.is_array() ? rules.get_array().size() : 0;
+  } catch (const Error& error) {
+    if (error.kind != Errc::not_found) throw;
+  }
+  co_return 0;
 }
 
 }  // namespace
@@ -90,16 +106,11 @@ awaitable<void> create_group(Client& client, Group group, std::vector<Rule> rule
 
 awaitable<void> remove_group(Client& client, std::string name, Deadline deadline) {
   const auto options = options_of(deadline, "remove security group " + name);
-  try {
-    const auto rules = co_await client.get(group_path(name), {}, {.load = Load::light});
-    // The highest first, so that a repeat of one whose answer was lost hits nothing else.
-    for (auto left = rules.is_array() ? rules.get_array().size() : 0; left > 0; --left) {
-      co_await client.del(fmt::format("{}/{}", group_path(name), left - 1), {}, options);
-    }
-    co_await client.del(group_path(name), {}, options);
-  } catch (const Error& error) {
-    if (!is_gone(error)) throw;
+  // The highest first: when an answer is lost, the repeat hits no other rule.
+  for (auto left = co_await count_rules(client, group_path(name)); left > 0; --left) {
+    co_await remove(client, fmt::format("{}/{}", group_path(name), left - 1), options);
   }
+  co_await remove(client, group_path(name), options);
 }
 
 // --- of one VM -----------------------------------------------------------------------------------

@@ -312,53 +312,5 @@ TEST_F(LeasesOnNode, thatAreCancelledWhileTheyAreMadeLeaveNothing) {
   }
 }
 
-/// Every request of making and removing a world of two VNets goes wrong once.
-class LeasesSweep : public LeasesOnNode, public ::testing::WithParamInterface<const char*> {};
-
-TEST_P(LeasesSweep, leavesNothingAndTouchesNobodyElses) {
-  make_strangers_network("10.9.0.0/24");
-  const auto plan = parse_plan(json::parse(
-      R"({"vnet_configs": [{"alias": "wire"}, {"alias": "lan", "subnets": [{"cidr": "10.1.0.0/24",
-          "gateway": "10.1.0.1", "snat": true,
-          "dhcp_ranges": [{"start": "10.1.0.50", "end": "10.1.0.99"}]}]}]})",
-      "the test"));
-  int failed = 0;
-  for (int n = 1; n < 100; ++n) {
-    control("reset");
-    control("faults", fmt::format("{}&nth={}", GetParam(), n));
-    std::string said;
-    with_process([&](Process& process) -> awaitable<void> {
-      try {
-        co_await process.leases.prepare(plan, "task");
-        process.leases.give_back(co_await process.leases.lease(plan, "task"));
-      } catch (const Error& error) {
-        said += error.what();
-      }
-      // As a run does it at its end; a failure is told, and the next time it works.
-      std::optional<Error> failure;
-      try {
-        co_await process.leases.remove_free();
-      } catch (const Error& error) {
-        failure = error;
-        said += error.what();
-      }
-      if (failure) co_await process.leases.remove_free();
-    });
-    const auto count = requests();
-    control("reset");
-    EXPECT_THAT(everything(), ElementsAre("office", "office"))
-        << "n = " << n << ": " << said << "\n"
-        << fmt::format("{}", fmt::join(log_, "\n"));
-    if (count < n) break;
-    ++failed;
-  }
-  EXPECT_GE(failed, 20) << "so many requests are there at least";
-}
-
-INSTANTIATE_TEST_SUITE_P(Requests, LeasesSweep,
-                         ::testing::Values("action=answer&message=refused&status=500",
-                                           "action=drop_before", "action=drop_after",
-                                           "action=answer&message=timeout&status=596"));
-
 }  // namespace
 }  // namespace px::network

@@ -77,19 +77,19 @@ INSTANTIATE_TEST_SUITE_P(
                   vnet("abc123v1", "abc123z", mark_alias("", "00000000"))},
                  {}},
         OwnerRow{"anotherType", {zone("abc123z", State::applied, "vlan")}, {}, {}},
-        OwnerRow{"alreadyDeleted",
+        OwnerRow{"whoseRemovalIsPending",
                  {zone("abc123z", State::deleted)},
                  {vnet("abc123v0", "abc123z", mark_alias("", run), State::deleted)},
-                 {}}),
+                 {"abc123z: abc123v0 of 1a2b3c4d"}}),
     [](const auto& info) { return info.param.name; });
 
-TEST(FreePrefixes, haveNeitherZoneNorVnet) {
-  const Survey there{{zone("abc007z")}, {vnet("abc008v9", "other", "")}, {}};
+TEST(FreePrefixes, haveNeitherZoneNorVnetNorGroup) {
+  const Survey there{{zone("abc007z")}, {vnet("abc008v9", "other", "")}, {}, {"abc000v0"}};
   const auto free = free_prefixes(there, "abc", 6);
   EXPECT_EQ(free.at(0), "abc006");
   EXPECT_EQ(free.at(1), "abc009");
   EXPECT_EQ(free.back(), "abc005");
-  EXPECT_EQ(free.size(), 998U);
+  EXPECT_EQ(free.size(), 997U);
 }
 
 TEST(PendingChanges, namesThem) {

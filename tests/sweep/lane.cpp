@@ -75,6 +75,10 @@ Lane::Lane(bool by_password)
   // Nobody's business but its owner's: clean-up must not touch it.
   node_.end_of_task(
       node_.call("POST", "/nodes/proxmox/qemu", fmt::format("vmid={}", stranger)).text());
+  node_.call("POST", "/cluster/sdn/zones", "zone=office&type=simple");
+  node_.call("POST", "/cluster/sdn/vnets", "zone=office&vnet=office");
+  node_.call("POST", "/cluster/firewall/groups", "group=office");
+  node_.end_of_task(node_.call("PUT", "/cluster/sdn").text());
 }
 
 const std::vector<std::string>& Lane::log() {
@@ -108,6 +112,29 @@ json::array Lane::list(const std::string& path) const {
   return node_.call("GET", "/nodes/proxmox" + path).data().as_array();
 }
 
+/// Networks besides the stranger's, pending ones too, and the lock.
+void Lane::add_networks(std::vector<std::string>& out) const {
+  for (const auto& [path, key] : {std::pair{"/cluster/sdn/zones", "zone"},
+                                  {"/cluster/sdn/vnets", "vnet"},
+                                  {"/cluster/firewall/groups", "group"}}) {
+    bool stranger_is_there = false;
+    const auto query = std::string_view{path}.starts_with("/cluster/sdn") ? "pending=1" : "";
+    const auto all = node_.call("GET", path, query).data();
+    for (const auto& entry : all.as_array()) {
+      const bool office = json::text_at(entry, key) == "office";
+      stranger_is_there = stranger_is_there || office;
+      if (!office) out.push_back(std::string{key} + " " + boost::json::serialize(entry));
+    }
+    if (!stranger_is_there) out.push_back(fmt::format("not the {} of someone else", key));
+  }
+  const auto lock = node_.call("POST", "/cluster/sdn/lock", "allow-pending=1");
+  if (lock.status != 200) {
+    out.push_back("the SDN's lock");
+  } else {
+    node_.call("DELETE", "/cluster/sdn/lock", "lock-token=" + lock.text());
+  }
+}
+
 std::vector<std::string> Lane::leftovers() const {
   // Who deletes a medium does not wait for the task.
   auto running = list("/tasks?source=active");
@@ -136,6 +163,7 @@ std::vector<std::string> Lane::leftovers() const {
       out.push_back("volume " + json::text_at(volume, "volid"));
     }
   }
+  add_networks(out);
   return out;
 }
 

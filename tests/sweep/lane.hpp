@@ -31,12 +31,13 @@ class Lane {
   /// Puts a medium on the node's storage, as a process that died in the middle leaves it.
   void leave_medium(const std::string& name) const;
 
-  /// What is on the node besides the template, its disk and a stranger's VM, a line for each thing;
-  /// and a line when the stranger's VM is not.
+  /// What is on the node besides the template, its disk and a stranger's VM and network, a line for
+  /// each thing; and a line when something of the stranger's is not.
   std::vector<std::string> leftovers() const;
 
  private:
   json::array list(const std::string& path) const;
+  void add_networks(std::vector<std::string>& out) const;
   void control(const std::string& path, const std::string& form) const;
 
   TemporaryDirectory directory_;

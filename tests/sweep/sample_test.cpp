@@ -1,29 +1,21 @@
 // The failure sweep of a whole sample: its n-th request goes wrong, for every n.
 #include "run.hpp"
-#include "sandbox/cleanup.hpp"
 #include "sandbox/run.hpp"
 #include "support/bytes.hpp"
-#include "support/error.hpp"
-#include "sweep/kinds.hpp"
+#include "sweep/ends.hpp"
 #include "sweep/lane.hpp"
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
-#include <optional>
-
 namespace px::testing {
 namespace {
 
-/// What became of a sample: which steps came to their end, and the errors.
-struct Sample {
+/// What became of a sample, and which of its steps came to their end.
+struct Sample : Ends {
   bool ran_first = false;
   bool ran_second = false;
   bool wrote_small = false;
   bool wrote_large = false;
-  std::optional<Error> failure;
-  std::optional<Error> failure_of_end;
-  std::vector<std::string> mistakes;
 };
 
 const std::string small_file = "small\n";
@@ -113,37 +105,6 @@ void check_guests(const HostGuest& guest, Sample& sample) {
   if (sample.wrote_large) check_file("large", large_file());
 }
 
-/// One error, of the expected kind, that names the server.
-void check_errors(std::optional<Errc> wanted, Sample& sample) {
-  if (sample.failure && sample.failure_of_end) {
-    sample.mistakes.push_back("one fault made two errors");
-  }
-  for (const auto& error : {sample.failure, sample.failure_of_end}) {
-    if (!error) continue;
-    if (error->kind != wanted) sample.mistakes.push_back("another kind of error is wanted");
-    if (std::string{error->what()}.find("127.0.0.1") == std::string::npos) {
-      sample.mistakes.push_back("the error does not name the server");
-    }
-  }
-}
-
-/// Clean-up by marks finds nothing that nobody spoke of, and afterwards nothing is left.
-void check_end(Lane& lane, Sample& sample, const std::vector<std::string>& log) {
-  const bool was_said = sample.failure_of_end || std::ranges::any_of(log, [](const auto& line) {
-                          return line.starts_with("WARNING");
-                        });
-  try {
-    const auto removed =
-        run(sandbox::cleanup_from_environment(lane.pool(), "", lane.environment()));
-    for (const auto& thing : removed) {
-      if (!was_said) sample.mistakes.push_back("left without a word: " + thing);
-    }
-  } catch (const Error& error) {
-    sample.mistakes.push_back(fmt::format("clean-up failed: {}", error.what()));
-  }
-  for (const auto& thing : lane.leftovers()) sample.mistakes.push_back("left: " + thing);
-}
-
 Round one_round(Lane& lane, int n, const Kind& kind) {
   Sample sample;
   lane.arm(n, kind.fault);
@@ -151,12 +112,7 @@ Round one_round(Lane& lane, int n, const Kind& kind) {
   Round round;
   round.requests = lane.disarm();
   check_guests(lane.guest(), sample);
-  check_errors(kind.may_fail(n) ? kind.error : std::nullopt, sample);
-  check_end(lane, sample, lane.log());
-  for (const auto& error : {sample.failure, sample.failure_of_end}) {
-    if (error) round.end = fmt::format("{}: {}", name_of(error->kind), error->what());
-  }
-  round.mistakes = std::move(sample.mistakes);
+  finish(lane, n, kind, sample, round);
   return round;
 }
 
