@@ -1,6 +1,7 @@
 // The command `proxmox-sandbox`. Data goes to stdout, talk to stderr.
 #include "cli/doctor.hpp"
 #include "cli/exit.hpp"
+#include "cli/net.hpp"
 #include "cli/node.hpp"
 #include "support/error.hpp"
 
@@ -14,6 +15,7 @@ int main(int argc, char** argv) {
   int exit_code = 0;
   px::cli::add_node_command(app, exit_code);
   px::cli::add_doctor_command(app, exit_code);
+  px::cli::add_net_command(app, exit_code);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

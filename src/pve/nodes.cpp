@@ -47,4 +47,20 @@ awaitable<std::vector<NetworkInterface>> interfaces(Client& client, NodeName nod
   co_return out;
 }
 
+awaitable<std::optional<bool>> is_installed(Client& client, NodeName node,
+                                            std::string_view package) {
+  json::value data;
+  try {
+    data = co_await client.get(fmt::format("/nodes/{}/apt/versions", node));
+  } catch (const Error& error) {
+    if (error.kind != Errc::forbidden && error.kind != Errc::unsupported) throw;
+  }
+  if (!data.is_array()) co_return std::nullopt;
+  for (const auto& entry : data.get_array()) {
+    if (json::text_or(entry, "Package") != package) continue;
+    co_return json::text_or(entry, "CurrentState", "Installed") == "Installed";
+  }
+  co_return false;
+}
+
 }  // namespace px::pve::nodes

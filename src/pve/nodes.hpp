@@ -2,10 +2,12 @@
 #include "pve/client.hpp"
 #include "pve/ids.hpp"
 
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
-/// /nodes, /nodes/{node}/status and /nodes/{node}/network.
+/// /nodes, /nodes/{node}/status, /nodes/{node}/network and /nodes/{node}/apt/versions.
 namespace px::pve::nodes {
 
 struct NodeSummary {
@@ -31,5 +33,12 @@ struct NetworkInterface {
 };
 /// A node's interfaces as they are configured. Lists what the caller may see.
 awaitable<std::vector<NetworkInterface>> interfaces(Client& client, NodeName node);
+
+/// Whether a package that Proxmox VE counts as important to it is installed: dnsmasq, ifupdown2,
+/// libpve-network-perl, proxmox-firewall and others, which are listed only when they are there
+/// (pve-manager API2/APT.pm). Empty where it can't be told: Sys.Audit on the node is missing, or
+/// the server keeps no such list.
+awaitable<std::optional<bool>> is_installed(Client& client, NodeName node,
+                                            std::string_view package);
 
 }  // namespace px::pve::nodes

@@ -366,6 +366,16 @@ awaitable<void> apply(Client& client, LockToken token, Deadline deadline) {
   throw error;
 }
 
+awaitable<std::vector<ZoneStatus>> zone_states(Client& client, NodeName node) {
+  const auto data = co_await client.get(fmt::format("/nodes/{}/sdn/zones", node));
+  std::vector<ZoneStatus> out;
+  if (!data.is_array()) co_return out;
+  for (const auto& entry : data.get_array()) {
+    out.push_back({ZoneId::parse(json::text_at(entry, "zone")), json::text_or(entry, "status")});
+  }
+  co_return out;
+}
+
 awaitable<std::vector<VnetStatus>> status(Client& client, NodeName node, ZoneId zone) {
   const auto data = co_await client.get(fmt::format("/nodes/{}/sdn/zones/{}/content", node, zone));
   std::vector<VnetStatus> out;

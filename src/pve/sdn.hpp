@@ -117,6 +117,13 @@ awaitable<void> remove_booking(Client& client, Booking booking, Deadline deadlin
 /// Error{task_failed} with the lines that say which node and why.
 awaitable<void> apply(Client& client, LockToken token, Deadline deadline);
 
+/// What a node says of its zones: `error` when a VNet of it is in error.
+struct ZoneStatus {
+  ZoneId zone;
+  std::string status;  ///< available, pending, error
+};
+awaitable<std::vector<ZoneStatus>> zone_states(Client& client, NodeName node);
+
 /// What a node says of a VNet after an apply.
 struct VnetStatus {
   VnetId vnet;

@@ -5,6 +5,7 @@
 #include "pve/sdn.hpp"
 #include "pve/storage.hpp"
 #include "sandbox/host.hpp"
+#include "sandbox/life_sign.hpp"
 #include "sandbox/marks.hpp"
 #include "sandbox/removal.hpp"
 
@@ -141,6 +142,7 @@ awaitable<std::vector<std::string>> cleanup_from_environment(asio::thread_pool& 
   if (!id.empty() && report.removed.empty()) {
     throw_bad_input("id", id, "no run and no VM of ours has it");
   }
+  forget_dead(id, environment);
   co_return report.removed;
 }
 

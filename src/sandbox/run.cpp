@@ -74,14 +74,26 @@ std::vector<std::shared_ptr<Host>> Run::hosts_for(const Spec& spec) {
   return out;
 }
 
+void Run::show_life() {
+  if (!life_sign_) life_sign_.emplace(id_, environment_);
+}
+
+void Run::end_life() {
+  if (!life_sign_ || prepared_ > 0 || !sandboxes_.empty()) return;
+  life_sign_->clear();
+  life_sign_.reset();
+}
+
 awaitable<void> Run::prepare(std::string spec_json) {
   const Spec spec = parse_spec(spec_json);
+  show_life();
   std::vector<awaitable<void>> work;
   for (const auto& host : hosts_for(spec)) work.push_back(prepare_host(host, spec));
   std::exception_ptr failure;
   try {
     co_await all(std::move(work));
     ++prepared_;
+    show_life();  // another one that failed meanwhile may have ended it
   } catch (...) {
     failure = std::current_exception();
   }
@@ -90,6 +102,7 @@ awaitable<void> Run::prepare(std::string spec_json) {
   co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
   try {
     if (prepared_ == 0) co_await remove_networks();
+    end_life();
   } catch (const Error& error) {
     log::error("networks of a start that failed are left: {}", error.what());
   }
@@ -108,6 +121,7 @@ awaitable<std::shared_ptr<Sandbox>> Run::bring_up(std::string spec_json, std::st
   const auto hosts = hosts_for(spec);
   const auto host = *std::min_element(
       hosts.begin(), hosts.end(), [](const auto& a, const auto& b) { return a->live < b->live; });
+  show_life();
   auto sandbox = std::make_shared<Sandbox>(host, spec, id_, task, sample);
   // Known to sweep() before anything of it exists.
   sandboxes_.push_back(sandbox);
@@ -140,6 +154,7 @@ awaitable<std::vector<std::string>> Run::sweep(bool cleanup) {
   if (failure) std::rethrow_exception(failure);
   if (cleanup) {
     sandboxes_.clear();
+    end_life();
   } else if (!lines.empty()) {
     lines.push_back(
         fmt::format("To delete all of it: inspect sandbox cleanup proxmox {}", id_.text));

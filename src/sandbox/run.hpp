@@ -1,12 +1,14 @@
 #pragma once
 #include "sandbox/host.hpp"
 #include "sandbox/instances.hpp"
+#include "sandbox/life_sign.hpp"
 #include "sandbox/marks.hpp"
 #include "sandbox/sandbox.hpp"
 #include "support/async.hpp"
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -36,6 +38,8 @@ class Run {
  private:
   std::vector<std::shared_ptr<Host>> hosts_for(const Spec& spec);
   awaitable<void> remove_networks();
+  void show_life();
+  void end_life();
 
   asio::any_io_executor executor_;
   asio::thread_pool& pool_;
@@ -44,6 +48,7 @@ class Run {
   std::map<std::string, std::shared_ptr<Host>> hosts_;
   std::vector<std::shared_ptr<Sandbox>> sandboxes_;
   int prepared_ = 0;  ///< configurations whose networks are kept
+  std::optional<LifeSign> life_sign_;  ///< while something of it may be on a server
 };
 
 }  // namespace px::sandbox

@@ -1,0 +1,240 @@
+#include "cli/net.hpp"
+
+#include "cli/exit.hpp"
+#include "cli/net_text.hpp"
+#include "cli/work.hpp"
+#include "sandbox/instances.hpp"
+#include "sandbox/marks.hpp"
+#include "sandbox/networks.hpp"
+#include "support/error.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <vector>
+
+namespace px::cli {
+
+namespace {
+
+using network::Inventory;
+
+sandbox::RunLife life_of(const std::string& run) {
+  return sandbox::life_of(run, sandbox::process_environment());
+}
+
+/// A server and what was found there; nothing when it could not be looked at.
+struct Looked {
+  pve::Instance server;
+  std::optional<Inventory> inventory;
+};
+
+struct AllServers {
+  std::vector<Looked> servers;
+  int exit_code = 0;  ///< of the first that could not be looked at
+};
+
+void report(const pve::Instance& server, const Error& error, int& exit_code) {
+  fmt::print(stderr, "{}: {}\n", server.host, error.what());
+  if (exit_code == 0) exit_code = exit_code_of(error);
+}
+
+/// One that can't be looked at keeps nobody from seeing the others.
+AllServers look_at_all() {
+  AllServers out;
+  for (auto& server : sandbox::read_instances(sandbox::process_environment())) {
+    Looked looked{std::move(server), std::nullopt};
+    try {
+      work_on(looked.server, [&looked](pve::Client& client) -> awaitable<void> {
+        looked.inventory = co_await network::take_inventory(client);
+      });
+    } catch (const Error& error) {
+      if (error.kind == Errc::cancelled) throw;
+      report(looked.server, error, out.exit_code);
+    }
+    out.servers.push_back(std::move(looked));
+  }
+  return out;
+}
+
+/// On stdout when there are several, so that it stays above its table.
+void print_heading(const AllServers& all, const Looked& looked) {
+  if (all.servers.size() > 1) fmt::print("{}:\n", looked.server.host);
+}
+
+// --- ls ------------------------------------------------------------------------------------------
+
+int list(bool as_json) {
+  const auto all = look_at_all();
+  for (const auto& looked : all.servers) {
+    if (!looked.inventory) continue;
+    const auto& inventory = *looked.inventory;
+    if (as_json) {
+      fmt::print("{}", network_lines(looked.server.host, inventory, life_of));
+      continue;
+    }
+    print_heading(all, looked);
+    fmt::print("{}", network_tables(inventory, life_of));
+    if (inventory.zones.empty()) {
+      fmt::print(stderr, "{} has no {}.\n", looked.server.host,
+                 inventory.has_sdn ? "networks of the SDN" : "SDN");
+    }
+    if (!inventory.unseen.empty()) {
+      fmt::print(stderr, "VMs may be unseen, so nothing is called free: {}.\n",
+                 fmt::join(inventory.unseen, ", "));
+    }
+  }
+  return all.exit_code;
+}
+
+// --- check ---------------------------------------------------------------------------------------
+
+int check(bool as_json) {
+  const auto all = look_at_all();
+  bool any = false;
+  for (const auto& looked : all.servers) {
+    if (!looked.inventory) continue;
+    const auto problems = sandbox::problems_of(*looked.inventory, life_of);
+    any = any || !problems.empty();
+    if (as_json) {
+      fmt::print("{}", problem_lines(looked.server.host, problems));
+      continue;
+    }
+    print_heading(all, looked);
+    fmt::print("{}", problem_text(problems));
+    if (problems.empty()) {
+      fmt::print(stderr, "Nothing is wrong with the networks of {}.\n", looked.server.host);
+    }
+  }
+  if (all.exit_code != 0) return all.exit_code;
+  return any ? findings : 0;
+}
+
+// --- rm ------------------------------------------------------------------------------------------
+
+struct RemoveOptions {
+  sandbox::NetworkSelection selection;
+  bool yes = false;
+};
+
+void check_options(const RemoveOptions& options) {
+  const auto& selection = options.selection;
+  const int given = (selection.run.empty() ? 0 : 1) + (selection.dead ? 1 : 0) +
+                    (selection.names.empty() ? 0 : 1);
+  if (given != 1) {
+    throw Error{Errc::bad_input,
+                "net rm takes one of: --run ID, --dead, or names of zones or VNets"};
+  }
+  if (!selection.run.empty()) sandbox::RunId::parse(selection.run);
+}
+
+/// A mistyped name is found before anything is removed.
+void check_names(const AllServers& all, const std::vector<sandbox::Choice>& choices,
+                 const sandbox::NetworkSelection& selection) {
+  if (all.exit_code != 0) return;
+  for (const auto& name : selection.names) {
+    const bool nowhere = std::ranges::all_of(choices, [&](const auto& choice) {
+      return std::ranges::find(choice.unknown, name) != choice.unknown.end();
+    });
+    if (nowhere) throw_bad_input("name", name, "no zone and no VNet has it; see net ls");
+  }
+}
+
+/// Changes that an apply sweeps along.
+std::vector<std::string> others_changes(const Inventory& inventory, const sandbox::Choice& choice) {
+  std::vector<std::string> out;
+  for (const auto& zone : inventory.zones) {
+    const bool chosen = std::ranges::any_of(choice.remove, [&](const auto& candidate) {
+      return candidate.networks.zone == zone.zone.id;
+    });
+    if (chosen) continue;
+    for (auto& change : network::pending_of(zone)) out.push_back(std::move(change));
+  }
+  return out;
+}
+
+/// Prints what is left and returns whether anything is.
+bool remove_from(const pve::Instance& server, const sandbox::Choice& choice) {
+  std::vector<network::Remains> sets;
+  for (const auto& candidate : choice.remove) sets.push_back(candidate.networks);
+  std::vector<std::string> left;
+  work_on(server, [&](pve::Client& client) -> awaitable<void> {
+    left = co_await sandbox::remove_networks(client, sets);
+  });
+  fmt::print(stderr, "{}: removed {} of {}.\n", server.host, sets.size() - left.size(),
+             sets.size());
+  for (const auto& line : left) fmt::print(stderr, "left: {}\n", line);
+  return !left.empty();
+}
+
+int remove(const RemoveOptions& options) {
+  check_options(options);
+  const auto all = look_at_all();
+  std::vector<sandbox::Choice> choices;
+  for (const auto& looked : all.servers) {
+    choices.push_back(looked.inventory
+                          ? sandbox::choose_networks(*looked.inventory, options.selection, life_of)
+                          : sandbox::Choice{});
+  }
+  check_names(all, choices, options.selection);
+
+  bool something = false;
+  bool left = false;
+  int exit_code = all.exit_code;
+  for (std::size_t i = 0; i < choices.size(); ++i) {
+    const auto& looked = all.servers[i];
+    const auto& choice = choices[i];
+    left = left || !choice.keep.empty();
+    if (choice.remove.empty() && choice.keep.empty()) continue;
+    print_heading(all, looked);
+    fmt::print("{}", choice_table(choice));
+    std::fflush(stdout);
+    if (choice.remove.empty()) continue;
+    something = true;
+    if (const auto others = others_changes(*looked.inventory, choice); !others.empty()) {
+      fmt::print(stderr, "Changes of others on {} that are applied with it: {}.\n",
+                 looked.server.host, fmt::join(others, ", "));
+    }
+    if (!options.yes) continue;
+    try {
+      left = remove_from(looked.server, choice) || left;
+    } catch (const Error& error) {
+      if (error.kind == Errc::cancelled) throw;
+      report(looked.server, error, exit_code);
+    }
+  }
+  if (!something) fmt::print(stderr, "There is nothing to remove.\n");
+  if (something && !options.yes) fmt::print(stderr, "Nothing is removed yet; add --yes.\n");
+  if (exit_code != 0) return exit_code;
+  return left ? findings : 0;
+}
+
+}  // namespace
+
+void add_net_command(CLI::App& app, int& exit_code) {
+  auto* command = app.add_subcommand("net", "The networks of the servers of PROXMOX_*.");
+  command->require_subcommand(1);
+
+  const auto as_json = std::make_shared<bool>(false);
+  auto* ls = command->add_subcommand("ls", "Zones, VNets, subnets, addresses: whose, and in use?");
+  ls->add_flag("--json", *as_json, "One JSON object a line, for each zone");
+  ls->callback([as_json, &exit_code] { exit_code = list(*as_json); });
+
+  auto* checks = command->add_subcommand("check", "What is wrong with them, and how to fix it.");
+  checks->add_flag("--json", *as_json, "One JSON object a line, for each problem");
+  checks->callback([as_json, &exit_code] { exit_code = check(*as_json); });
+
+  const auto options = std::make_shared<RemoveOptions>();
+  auto* rm = command->add_subcommand(
+      "rm", "Removes networks of ours that no VM uses. Without --yes it only says which.");
+  rm->add_option("--run", options->selection.run, "Those of a run, alive or not");
+  rm->add_flag("--dead", options->selection.dead,
+               "Those of all runs of this machine and user whose process is gone");
+  rm->add_option("names", options->selection.names, "Zones, or VNets, which stand for their zones");
+  rm->add_flag("--yes", options->yes, "Do it");
+  rm->callback([options, &exit_code] { exit_code = remove(*options); });
+}
+
+}  // namespace px::cli

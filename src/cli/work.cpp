@@ -1,0 +1,53 @@
+#include "cli/work.hpp"
+
+#include "support/error.hpp"
+
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/thread_pool.hpp>
+
+#include <csignal>
+
+namespace px::cli {
+
+namespace {
+
+using Work = std::function<awaitable<void>(pve::Client&)>;
+
+awaitable<void> with_client(asio::thread_pool& pool, pve::Instance instance, Work work) {
+  pve::Client client{co_await asio::this_coro::executor, pool, std::move(instance)};
+  co_await work(client);
+  co_await client.close();
+}
+
+}  // namespace
+
+void work_on(const pve::Instance& instance, Work work) {
+  asio::io_context io{1};
+  asio::thread_pool pool{1};
+  asio::cancellation_signal cancel;
+  asio::signal_set signals{io, SIGINT, SIGTERM};
+  bool stopped = false;
+  signals.async_wait([&](const boost::system::error_code& error, int) {
+    if (error) return;
+    stopped = true;
+    cancel.emit(asio::cancellation_type::terminal);
+    signals.async_wait([&](const boost::system::error_code& again, int) {
+      if (!again) io.stop();
+    });
+  });
+  std::exception_ptr failure;
+  asio::co_spawn(io, with_client(pool, instance, std::move(work)),
+                 asio::bind_cancellation_slot(cancel.slot(), [&](std::exception_ptr error) {
+                   failure = error;
+                   signals.cancel();
+                 }));
+  io.run();
+  if (stopped) throw Error{Errc::cancelled, "stopped"};
+  if (failure) std::rethrow_exception(failure);
+}
+
+}  // namespace px::cli

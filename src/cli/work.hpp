@@ -1,0 +1,15 @@
+#pragma once
+#include "pve/client.hpp"
+#include "pve/instance.hpp"
+#include "support/async.hpp"
+
+#include <functional>
+
+namespace px::cli {
+
+/// Does some work on a server, to its end. Ctrl-C and SIGTERM cancel it, so that what it holds
+/// there (the SDN's lock) is given back; a second one ends it at once. Throws its error, or
+/// Error{cancelled}.
+void work_on(const pve::Instance& instance, std::function<awaitable<void>(pve::Client&)> work);
+
+}  // namespace px::cli

@@ -1,0 +1,197 @@
+#include "sandbox/networks.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace px::sandbox {
+
+using namespace std::chrono_literals;
+using network::Inventory;
+using network::Whose;
+using network::ZoneEntry;
+
+namespace {
+
+constexpr auto removal_limit = 5min;
+
+bool is_life(const ZoneEntry& zone, const LifeOf& life_of, Life life) {
+  return zone.whose == Whose::run && life_of(zone.run).life == life;
+}
+
+void add_pending(const Inventory& inventory, const LifeOf& life_of,
+                 std::vector<NetworkProblem>& out) {
+  for (const auto& zone : inventory.zones) {
+    const auto changes = network::pending_of(zone);
+    // A run that lives, or may live, is about to apply its own; other leftovers are told as such.
+    const bool under_way = zone.whose == Whose::run && !is_life(zone, life_of, Life::dead);
+    if (changes.empty() || under_way || zone.removable()) continue;
+    out.push_back(
+        {fmt::format("zone {}", zone.zone.id),
+         fmt::format("changes that are not applied: {}", fmt::join(changes, ", ")),
+         "Apply them (Datacenter > SDN > Apply; pvesh set /cluster/sdn) or drop all pending "
+         "changes (pvesh create /cluster/sdn/rollback); else the next evaluation's networks apply "
+         "them."});
+  }
+}
+
+void add_troubles(const Inventory& inventory, std::vector<NetworkProblem>& out) {
+  for (const auto& zone : inventory.zones) {
+    for (const auto& entry : zone.vnets) {
+      for (const auto& trouble : entry.troubles) {
+        out.push_back({fmt::format("VNet {}", entry.vnet.id), trouble,
+                       "Reload that node's network (node > System > Network > Apply Configuration; "
+                       "ifreload -a), and look at its task log for the reason."});
+      }
+    }
+  }
+}
+
+void add_leftovers(const Inventory& inventory, const LifeOf& life_of,
+                   std::vector<NetworkProblem>& out) {
+  for (const auto& zone : inventory.zones) {
+    if (!zone.removable()) continue;
+    const auto use = network::use_of(inventory, zone);
+    if (is_life(zone, life_of, Life::dead)) {
+      out.push_back({fmt::format("zone {}", zone.zone.id),
+                     fmt::format("its run {} is dead{}", zone.run, use ? "; in use: " + *use : ""),
+                     use ? fmt::format("inspect sandbox cleanup proxmox {}", zone.run)
+                         : fmt::format("proxmox-sandbox net rm --run {}", zone.run)});
+    } else if (zone.whose == Whose::unmarked && !use) {
+      out.push_back(
+          {fmt::format("zone {}", zone.zone.id),
+           "named as ours are, without a run's mark, and no VM uses it",
+           fmt::format("When nobody is just making it: proxmox-sandbox net rm {}", zone.zone.id)});
+    }
+  }
+}
+
+void add_overlaps(const Inventory& inventory, std::vector<NetworkProblem>& out) {
+  for (const auto& overlap : network::overlaps_of(inventory)) {
+    out.push_back(
+        {"overlap", fmt::format("{} and {}", overlap.first, overlap.second),
+         "Only one of two gateways with one range works. Give one of the networks another "
+         "range."});
+  }
+}
+
+void add_orphans(const Inventory& inventory, std::vector<NetworkProblem>& out) {
+  for (const auto& booking : inventory.orphans) {
+    out.push_back(
+        {fmt::format("address {}", booking.ip),
+         fmt::format("booked on VNet {} for VM {}, which does not exist", booking.vnet,
+                     *booking.vmid),
+         fmt::format("pvesh delete /cluster/sdn/vnets/{}/ips --zone {} --ip {}{}{}", booking.vnet,
+                     booking.zone, booking.ip, booking.mac.empty() ? "" : " --mac ", booking.mac)});
+  }
+}
+
+void add_missing(const Inventory& inventory, std::vector<NetworkProblem>& out) {
+  for (const auto& node : inventory.without_dnsmasq) {
+    out.push_back({fmt::format("node {}", node),
+                   "dnsmasq is not installed, so its zones with DHCP give out no addresses",
+                   "On the node: apt install dnsmasq && systemctl disable --now dnsmasq"});
+  }
+}
+
+/// Why a zone that was selected must stay; empty when it may go.
+std::string obstacle_to(const Inventory& inventory, const ZoneEntry& zone, bool run_is_named,
+                        const LifeOf& life_of) {
+  if (zone.whose == Whose::foreign) return "it is not ours";
+  if (zone.whose == Whose::permanent) return "it is the permanent one of the existing provider";
+  if (const auto use = network::use_of(inventory, zone)) return fmt::format("in use: {}", *use);
+  if (!run_is_named && is_life(zone, life_of, Life::alive)) {
+    return fmt::format("its run {} lives; to remove what it has and does not use now: --run {}",
+                       zone.run, zone.run);
+  }
+  return "";
+}
+
+std::string reason_for(const ZoneEntry& zone, const LifeOf& life_of) {
+  if (zone.whose == Whose::unmarked) return "no mark, no VM uses it";
+  switch (life_of(zone.run).life) {
+    case Life::alive:
+      return fmt::format("run {} lives; no VM uses it", zone.run);
+    case Life::dead:
+      return fmt::format("run {} is dead; no VM uses it", zone.run);
+    case Life::unknown:
+      break;
+  }
+  return fmt::format("run {}, not known on this machine; no VM uses it", zone.run);
+}
+
+bool has_name(const ZoneEntry& zone, const std::string& name) {
+  return zone.zone.id.text() == name || std::ranges::any_of(zone.vnets, [&](const auto& entry) {
+           return entry.vnet.id.text() == name;
+         });
+}
+
+bool is_selected(const ZoneEntry& zone, const NetworkSelection& selection, const LifeOf& life_of) {
+  if (selection.dead) return is_life(zone, life_of, Life::dead);
+  if (!selection.run.empty()) return zone.whose == Whose::run && zone.run == selection.run;
+  return std::ranges::any_of(selection.names,
+                             [&](const auto& name) { return has_name(zone, name); });
+}
+
+/// What was wrong; empty when they are gone.
+awaitable<std::string> try_to_remove(pve::Client& client, std::vector<network::Remains> sets) {
+  try {
+    co_await network::remove_and_apply(client, std::move(sets), Deadline::after(removal_limit));
+  } catch (const Error& error) {
+    co_return error.what();
+  }
+  co_return "";
+}
+
+}  // namespace
+
+std::vector<NetworkProblem> problems_of(const Inventory& inventory, const LifeOf& life_of) {
+  std::vector<NetworkProblem> out;
+  if (!inventory.has_sdn) {
+    out.push_back({"SDN", "this server has none, so it can't make networks",
+                   "On each node: apt install libpve-network-perl"});
+    return out;
+  }
+  add_pending(inventory, life_of, out);
+  add_troubles(inventory, out);
+  add_leftovers(inventory, life_of, out);
+  add_overlaps(inventory, out);
+  add_orphans(inventory, out);
+  add_missing(inventory, out);
+  return out;
+}
+
+Choice choose_networks(const Inventory& inventory, const NetworkSelection& selection,
+                       const LifeOf& life_of) {
+  Choice out;
+  for (const auto& zone : inventory.zones) {
+    if (zone.zone.state == pve::sdn::State::deleted) continue;
+    if (!is_selected(zone, selection, life_of)) continue;
+    const auto obstacle = obstacle_to(inventory, zone, !selection.run.empty(), life_of);
+    if (obstacle.empty()) {
+      out.remove.push_back({zone.remains(), reason_for(zone, life_of)});
+    } else {
+      out.keep.push_back({zone.remains(), obstacle});
+    }
+  }
+  for (const auto& name : selection.names) {
+    const bool known = std::ranges::any_of(inventory.zones,
+                                           [&](const auto& zone) { return has_name(zone, name); });
+    if (!known) out.unknown.push_back(name);
+  }
+  return out;
+}
+
+awaitable<std::vector<std::string>> remove_networks(pve::Client& client,
+                                                    std::vector<network::Remains> sets) {
+  std::vector<std::string> left;
+  const auto together = co_await try_to_remove(client, sets);
+  if (together.empty()) co_return left;
+  for (const auto& set : sets) {
+    const auto failure = sets.size() == 1 ? together : co_await try_to_remove(client, {set});
+    if (!failure.empty()) left.push_back(fmt::format("zone {}: {}", set.zone, failure));
+  }
+  co_return left;
+}
+
+}  // namespace px::sandbox
