@@ -1,8 +1,10 @@
 #include "cli/doctor.hpp"
 
 #include "cli/exit.hpp"
+#include "cli/work.hpp"
 #include "sandbox/doctor.hpp"
 #include "sandbox/instances.hpp"
+#include "support/error.hpp"
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
@@ -10,7 +12,11 @@
 #include <boost/json.hpp>
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cstdio>
+#include <iostream>
 #include <memory>
+#include <string>
 #include <unistd.h>
 
 namespace px::cli {
@@ -68,18 +74,72 @@ void print_json(const std::string& instance, const std::vector<Finding>& finding
   }
 }
 
-int doctor(bool as_json) {
+struct Options {
+  bool as_json = false;
+  bool fix = false;
+  bool yes = false;
+};
+
+void print(const pve::Instance& instance, const std::vector<Finding>& findings, bool as_json) {
+  if (as_json) {
+    print_json(instance.id, findings);
+  } else {
+    print_table(findings);
+  }
+  std::fflush(stdout);
+}
+
+/// Never yes without a person who said so, or --yes.
+bool consents(const Options& options) {
+  if (options.yes) return true;
+  if (::isatty(STDIN_FILENO) != 1) {
+    fmt::print(stderr, "Nothing is changed: there is no terminal to ask on. Add --yes.\n");
+    return false;
+  }
+  fmt::print(stderr, "Do it? [y/N] ");
+  std::string answer;
+  std::getline(std::cin, answer);
+  const bool yes = answer == "y" || answer == "Y" || answer == "yes";
+  if (!yes) fmt::print(stderr, "Nothing is changed.\n");
+  return yes;
+}
+
+/// Returns whether anything was changed.
+bool repair(const pve::Instance& instance, const std::vector<Finding>& found,
+            const Options& options) {
+  bool changed = false;
+  for (const auto& finding : found) {
+    if (!finding.repair) continue;
+    fmt::print(stderr, "\n{} on {}: {}.\nThis would be done: {}\n", finding.what, instance.host,
+               finding.said, finding.repair->change);
+    for (const auto& line : finding.repair->consequences) fmt::print(stderr, "  - {}\n", line);
+    if (!consents(options)) continue;
+    work_on(instance, [&](pve::Client& client) { return finding.repair->carry_out(client); });
+    fmt::print(stderr, "Done. Looking again:\n");
+    changed = true;
+  }
+  if (!changed &&
+      std::ranges::none_of(found, [](const auto& item) { return item.repair.has_value(); })) {
+    fmt::print(stderr, "Nothing on {} has an automatic fix.\n", instance.host);
+  }
+  return changed;
+}
+
+int doctor(const Options& options) {
+  if (options.yes && !options.fix) {
+    throw Error{Errc::bad_input, "--yes goes with --fix; without it doctor changes nothing"};
+  }
   bool all_fine = true;
   for (const auto& instance : sandbox::read_instances(sandbox::process_environment())) {
-    const auto found = examine(instance);
-    if (as_json) {
-      print_json(instance.id, found);
-    } else {
-      print_table(found);
+    auto found = examine(instance);
+    print(instance, found, options.as_json);
+    if (options.fix && repair(instance, found, options)) {
+      found = examine(instance);
+      print(instance, found, options.as_json);
     }
     for (const auto& finding : found) all_fine = all_fine && finding.state != Finding::State::bad;
   }
-  if (!as_json)
+  if (!options.as_json)
     fmt::print(stderr, "{}\n", all_fine ? "This server can be used." : "Not yet usable.");
   return all_fine ? 0 : findings;
 }
@@ -89,9 +149,12 @@ int doctor(bool as_json) {
 void add_doctor_command(CLI::App& app, int& exit_code) {
   auto* command = app.add_subcommand(
       "doctor", "Says whether the Proxmox VE servers of PROXMOX_* can be used, and how to fix it.");
-  const auto as_json = std::make_shared<bool>(false);
-  command->add_flag("--json", *as_json, "One JSON object a line");
-  command->callback([as_json, &exit_code] { exit_code = doctor(*as_json); });
+  const auto options = std::make_shared<Options>();
+  command->add_flag("--json", options->as_json, "One JSON object a line");
+  command->add_flag("--fix", options->fix,
+                    "Where a fix can be made here: say what it changes, ask, do it, look again");
+  command->add_flag("--yes", options->yes, "With --fix: do it without asking, for scripts");
+  command->callback([options, &exit_code] { exit_code = doctor(*options); });
 }
 
 }  // namespace px::cli

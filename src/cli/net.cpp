@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -157,14 +158,12 @@ std::vector<std::string> others_changes(const Inventory& inventory, const sandbo
 
 /// Prints what is left and returns whether anything is.
 bool remove_from(const pve::Instance& server, const sandbox::Choice& choice) {
-  std::vector<network::Remains> sets;
-  for (const auto& candidate : choice.remove) sets.push_back(candidate.networks);
   std::vector<std::string> left;
   work_on(server, [&](pve::Client& client) -> awaitable<void> {
-    left = co_await sandbox::remove_networks(client, sets);
+    left = co_await sandbox::remove_chosen(client, choice);
   });
-  fmt::print(stderr, "{}: removed {} of {}.\n", server.host, sets.size() - left.size(),
-             sets.size());
+  const auto chosen = choice.remove.size() + choice.groups.size();
+  fmt::print(stderr, "{}: removed {} of {}.\n", server.host, chosen - left.size(), chosen);
   for (const auto& line : left) fmt::print(stderr, "left: {}\n", line);
   return !left.empty();
 }
@@ -187,13 +186,15 @@ int remove(const RemoveOptions& options) {
     const auto& looked = all.servers[i];
     const auto& choice = choices[i];
     left = left || !choice.keep.empty();
-    if (choice.remove.empty() && choice.keep.empty()) continue;
+    const auto table = choice_table(choice);
+    if (table.empty()) continue;
     print_heading(all, looked);
-    fmt::print("{}", choice_table(choice));
+    fmt::print("{}", table);
     std::fflush(stdout);
-    if (choice.remove.empty()) continue;
+    if (choice.remove.empty() && choice.groups.empty()) continue;
     something = true;
-    if (const auto others = others_changes(*looked.inventory, choice); !others.empty()) {
+    const auto others = others_changes(*looked.inventory, choice);
+    if (!choice.remove.empty() && !others.empty()) {
       fmt::print(stderr, "Changes of others on {} that are applied with it: {}.\n",
                  looked.server.host, fmt::join(others, ", "));
     }
@@ -232,7 +233,8 @@ void add_net_command(CLI::App& app, int& exit_code) {
   rm->add_option("--run", options->selection.run, "Those of a run, alive or not");
   rm->add_flag("--dead", options->selection.dead,
                "Those of all runs of this machine and user whose process is gone");
-  rm->add_option("names", options->selection.names, "Zones, or VNets, which stand for their zones");
+  rm->add_option("names", options->selection.names,
+                 "Zones, or VNets, which stand for their zones, or lost security groups");
   rm->add_flag("--yes", options->yes, "Do it");
   rm->callback([options, &exit_code] { exit_code = remove(*options); });
 }

@@ -135,7 +135,7 @@ Table address_table(const Inventory& inventory) {
 // --- JSON ----------------------------------------------------------------------------------------
 
 bj::value text_or_null(std::string_view text) {
-  return text.empty() ? bj::value{nullptr} : bj::value{text};
+  return text.empty() ? bj::value(nullptr) : bj::value(text);
 }
 
 bj::object to_json(const Inventory& inventory, const VnetEntry& entry) {
@@ -155,8 +155,8 @@ bj::object to_json(const Inventory& inventory, const VnetEntry& entry) {
     addresses.push_back(
         {{"ip", booking.ip},
          {"mac", text_or_null(booking.mac)},
-         {"vmid", booking.vmid ? bj::value{booking.vmid->number()} : nullptr},
-         {"vm_exists", booking.vmid ? bj::value{!is_orphan(inventory, booking)} : nullptr},
+         {"vmid", booking.vmid ? bj::value(booking.vmid->number()) : nullptr},
+         {"vm_exists", booking.vmid ? bj::value(!is_orphan(inventory, booking)) : nullptr},
          {"gateway", booking.is_gateway}});
   }
   return {{"vnet", entry.vnet.id.text()},
@@ -192,10 +192,10 @@ std::string network_lines(const std::string& server, const Inventory& inventory,
                           {"type", zone.zone.type},
                           {"whose", name_of(zone.whose)},
                           {"run", text_or_null(zone.run)},
-                          {"run_life", is_run ? bj::value{name_of(life.life)} : nullptr},
-                          {"age_seconds", life.age ? bj::value{life.age->count()} : nullptr},
+                          {"run_life", is_run ? bj::value(name_of(life.life)) : nullptr},
+                          {"age_seconds", life.age ? bj::value(life.age->count()) : nullptr},
                           {"free", !use.has_value()},
-                          {"used_by", use ? bj::value{*use} : nullptr},
+                          {"used_by", use ? bj::value(*use) : nullptr},
                           {"pending", text_or_null(network::text_of(zone.zone.state))},
                           {"vnets", std::move(vnets)}};
     out += bj::serialize(line) + "\n";
@@ -223,12 +223,15 @@ std::string problem_lines(const std::string& server,
 }
 
 std::string choice_table(const sandbox::Choice& choice) {
-  Table table{{"", "ZONE", "VNETS", "WHY"}};
+  Table table{{"ACTION", "ZONE", "VNETS", "WHY"}};
   const auto add = [&](const std::string& verb, const sandbox::Candidate& candidate) {
     table.add({verb, candidate.networks.zone.text(),
                fmt::format("{}", fmt::join(candidate.networks.vnets, " ")), candidate.why});
   };
   for (const auto& candidate : choice.remove) add("remove", candidate);
+  for (const auto& candidate : choice.groups) {
+    table.add({"remove", "group " + candidate.group.name, "", candidate.why});
+  }
   for (const auto& candidate : choice.keep) add("keep", candidate);
   return table.empty() ? "" : table.text();
 }

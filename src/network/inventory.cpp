@@ -114,6 +114,17 @@ awaitable<std::vector<VnetEntry>> list_vnets(pve::Client& client) {
   co_return out;
 }
 
+/// None where the server has no firewall in its API.
+awaitable<std::vector<pve::firewall::Group>> list_groups(pve::Client& client) {
+  std::vector<pve::firewall::Group> out;
+  try {
+    out = co_await pve::firewall::groups(client);
+  } catch (const Error& error) {
+    if (error.kind != Errc::unsupported) throw;
+  }
+  co_return out;
+}
+
 awaitable<void> fill(pve::Client& client, const std::vector<sdn::Zone>& zones, Inventory& out) {
   auto vnets = co_await list_vnets(client);
 
@@ -141,6 +152,8 @@ awaitable<void> fill(pve::Client& client, const std::vector<sdn::Zone>& zones, I
     std::ranges::copy_if(bookings, std::back_inserter(entry.bookings),
                          [&](const auto& booking) { return booking.vnet == entry.vnet.id; });
   }
+  // After the VNets: a group is there before its VNet, and goes after it.
+  out.lost_groups = lost_groups_of(co_await list_groups(client), vnets);
   out.zones = sort_out(zones, vnets);
 }
 
@@ -285,6 +298,18 @@ std::vector<ZoneEntry> sort_out(const std::vector<sdn::Zone>& zones,
     out.push_back(std::move(entry));
   }
   std::ranges::sort(out, {}, [](const auto& item) { return item.zone.id; });
+  return out;
+}
+
+std::vector<LostGroup> lost_groups_of(const std::vector<pve::firewall::Group>& groups,
+                                      const std::vector<VnetEntry>& vnets) {
+  std::vector<LostGroup> out;
+  for (const auto& group : groups) {
+    const auto run = run_of_alias(group.comment);
+    const bool used = std::ranges::any_of(
+        vnets, [&](const auto& entry) { return entry.vnet.id.text() == group.name; });
+    if (run && !used) out.push_back({group.name, *run});
+  }
   return out;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 #include "network/address.hpp"
 #include "network/sets.hpp"
+#include "pve/firewall.hpp"
 #include "pve/ids.hpp"
 #include "pve/sdn.hpp"
 #include "support/async.hpp"
@@ -53,6 +54,12 @@ struct HostRange {
   Cidr cidr;
 };
 
+/// A security group of ours that belongs to no VNet any more: it was named like one.
+struct LostGroup {
+  std::string name;
+  std::string run;
+};
+
 struct Inventory {
   bool has_sdn = true;
   std::vector<ZoneEntry> zones{};  ///< by name
@@ -61,6 +68,7 @@ struct Inventory {
   std::vector<pve::sdn::Booking> orphans{};
   /// Online nodes that serve DHCP zones and have no dnsmasq, as far as they tell.
   std::vector<pve::NodeName> without_dnsmasq{};
+  std::vector<LostGroup> lost_groups{};
   /// Why VMs may be unseen: "node pve2 is offline". Nothing counts as free then.
   std::vector<std::string> unseen{};
 };
@@ -90,6 +98,9 @@ std::string_view text_of(pve::sdn::State state);
 /// Zones with what belongs to them, from what a server lists. Pure; sorted by name.
 std::vector<ZoneEntry> sort_out(const std::vector<pve::sdn::Zone>& zones,
                                 const std::vector<VnetEntry>& vnets);
+/// Groups with a run's mark whose VNet is gone. Pure.
+std::vector<LostGroup> lost_groups_of(const std::vector<pve::firewall::Group>& groups,
+                                      const std::vector<VnetEntry>& vnets);
 /// The bridges of the network cards in a VM's configuration.
 std::vector<std::string> bridges_of(const std::map<std::string, std::string>& options);
 

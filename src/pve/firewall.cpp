@@ -62,6 +62,14 @@ awaitable<std::size_t> count_rules(Client& client, std::string group) {
   co_return 0;
 }
 
+awaitable<std::size_t> count_rules(Client& client, std::string path) {
+  const auto data = co_await client.get(std::move(path));
+  std::size_t out = 0;
+  if (!data.is_array()) co_return out;
+  for (const auto& rule : data.get_array()) out += json::flag_or(rule, "enable", false) ? 1 : 0;
+  co_return out;
+}
+
 }  // namespace
 
 awaitable<bool> is_enabled(Client& client) {
@@ -73,6 +81,17 @@ awaitable<void> enable(Client& client) {
   co_await client.put("/cluster/firewall/options",
                       Params{}.add("enable", true).add("policy_in", "ACCEPT"),
                       {.repeatable = true, .doing = "switch the datacenter's firewall on"});
+}
+
+awaitable<Dormant> dormant(Client& client, std::vector<NodeName> nodes) {
+  Dormant out;
+  const auto options = co_await client.get("/cluster/firewall/options", {}, {.load = Load::light});
+  out.policy_in = json::text_or(options, "policy_in");
+  out.datacenter = co_await count_rules(client, "/cluster/firewall/rules");
+  for (const auto& node : nodes) {
+    out.nodes += co_await count_rules(client, fmt::format("/nodes/{}/firewall/rules", node));
+  }
+  co_return out;
 }
 
 // --- security groups -----------------------------------------------------------------------------
@@ -114,6 +133,11 @@ awaitable<void> remove_group(Client& client, std::string name, Deadline deadline
 }
 
 // --- of one VM -----------------------------------------------------------------------------------
+
+awaitable<bool> is_enabled_for(Client& client, VmRef vm) {
+  const auto options = co_await client.get(qemu::path_of(vm, "/firewall/options"));
+  co_return json::flag_or(options, "enable", false);
+}
 
 awaitable<void> guard(Client& client, VmRef vm, std::vector<Rule> rules, Deadline deadline) {
   const auto options = options_of(deadline, fmt::format("guard VM {}", vm.vmid));

@@ -2,6 +2,7 @@
 #include "pve/client.hpp"
 #include "pve/ids.hpp"
 
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <vector>
@@ -20,6 +21,15 @@ awaitable<bool> is_enabled(Client& client);
 /// out everyone who does not come from the node's own network (pve-practice section 6). Arms every
 /// VM that is set up for it. Needs Sys.Modify on /.
 awaitable<void> enable(Client& client);
+
+/// What switching it on would bring into force beside our own rules.
+struct Dormant {
+  std::string policy_in;       ///< as set for the datacenter; empty when unset
+  std::size_t datacenter = 0;  ///< rules of the datacenter that are not disabled
+  std::size_t nodes = 0;       ///< rules of the nodes, likewise
+};
+/// Needs Sys.Audit on / and on the nodes.
+awaitable<Dormant> dormant(Client& client, std::vector<NodeName> nodes);
 
 /// One line; the first that fits decides.
 struct Rule {
@@ -47,6 +57,9 @@ awaitable<void> create_group(Client& client, Group group, std::vector<Rule> rule
 awaitable<void> remove_group(Client& client, std::string name, Deadline deadline);
 
 /// --- of one VM ---------------------------------------------------------------------------------
+
+/// A VM's own switch. Needs VM.Audit.
+awaitable<bool> is_enabled_for(Client& client, VmRef vm);
 
 /// Lets through only what a rule allows, DHCP, and IPv6's neighbour discovery; its cards send by
 /// their own MAC only. Rules that the VM has already come after these. The VM takes all of it along

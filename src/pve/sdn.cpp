@@ -258,6 +258,13 @@ awaitable<void> remove_subnet(Client& client, Subnet subnet, Change change) {
 
 // --- addresses -----------------------------------------------------------------------------------
 
+awaitable<bool> has_ipam(Client& client) {
+  const auto data = co_await client.get("/cluster/sdn/ipams", {}, {.load = Load::light});
+  co_return data.is_array() && std::ranges::any_of(data.get_array(), [](const auto& entry) {
+    return json::text_or(entry, "ipam") == "pve";
+  });
+}
+
 awaitable<std::vector<Booking>> bookings(Client& client) {
   const auto data = co_await client.get("/cluster/sdn/ipams/pve/status");
   std::vector<Booking> out;

@@ -92,6 +92,9 @@ awaitable<void> remove_subnet(Client& client, Subnet subnet, Change change);
 
 /// --- addresses ---------------------------------------------------------------------------------
 
+/// Whether the caller sees Proxmox VE's own IPAM, `pve`.
+awaitable<bool> has_ipam(Client& client);
+
 /// A booking of Proxmox VE's own IPAM.
 struct Booking {
   ZoneId zone;

@@ -153,6 +153,7 @@ awaitable<std::vector<Finding>> examine(asio::thread_pool& pool, pve::Instance i
     if (co_await look_at_server(client, out) && co_await look_at_node(client, out)) {
       co_await look_at_storages(client, out);
       co_await look_at_permissions(client, co_await pve::server_version(client), out);
+      for (auto& finding : co_await examine_networks(client)) out.push_back(std::move(finding));
     }
     co_await client.close();
   } catch (const Error& error) {

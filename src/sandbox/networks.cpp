@@ -94,6 +94,16 @@ void add_missing(const Inventory& inventory, std::vector<NetworkProblem>& out) {
   }
 }
 
+void add_lost_groups(const Inventory& inventory, const LifeOf& life_of,
+                     std::vector<NetworkProblem>& out) {
+  for (const auto& group : inventory.lost_groups) {
+    if (life_of(group.run).life == Life::alive) continue;  // it may be about to make the VNet
+    out.push_back({fmt::format("group {}", group.name),
+                   fmt::format("a security group of run {} whose VNet is gone", group.run),
+                   fmt::format("proxmox-sandbox net rm {}", group.name)});
+  }
+}
+
 /// Why a zone that was selected must stay; empty when it may go.
 std::string obstacle_to(const Inventory& inventory, const ZoneEntry& zone, bool run_is_named,
                         const LifeOf& life_of) {
@@ -133,10 +143,34 @@ bool is_selected(const ZoneEntry& zone, const NetworkSelection& selection, const
                              [&](const auto& name) { return has_name(zone, name); });
 }
 
+bool is_known(const Inventory& inventory, const std::string& name) {
+  const auto named = [&](const auto& zone) { return has_name(zone, name); };
+  const auto group = std::ranges::find(inventory.lost_groups, name, &network::LostGroup::name);
+  return std::ranges::any_of(inventory.zones, named) || group != inventory.lost_groups.end();
+}
+
+bool is_selected(const network::LostGroup& group, const NetworkSelection& selection,
+                 const LifeOf& life_of) {
+  const auto life = life_of(group.run).life;
+  if (selection.dead) return life == Life::dead;
+  if (!selection.run.empty()) return group.run == selection.run;
+  return life != Life::alive &&
+         std::ranges::find(selection.names, group.name) != selection.names.end();
+}
+
 /// What was wrong; empty when they are gone.
 awaitable<std::string> try_to_remove(pve::Client& client, std::vector<network::Remains> sets) {
   try {
     co_await network::remove_and_apply(client, std::move(sets), Deadline::after(removal_limit));
+  } catch (const Error& error) {
+    co_return error.what();
+  }
+  co_return "";
+}
+
+awaitable<std::string> try_to_remove(pve::Client& client, network::LostGroup group) {
+  try {
+    co_await pve::firewall::remove_group(client, group.name, Deadline::after(removal_limit));
   } catch (const Error& error) {
     co_return error.what();
   }
@@ -158,6 +192,7 @@ std::vector<NetworkProblem> problems_of(const Inventory& inventory, const LifeOf
   add_overlaps(inventory, out);
   add_orphans(inventory, out);
   add_missing(inventory, out);
+  add_lost_groups(inventory, life_of, out);
   return out;
 }
 
@@ -174,22 +209,31 @@ Choice choose_networks(const Inventory& inventory, const NetworkSelection& selec
       out.keep.push_back({zone.remains(), obstacle});
     }
   }
+  for (const auto& group : inventory.lost_groups) {
+    if (!is_selected(group, selection, life_of)) continue;
+    out.groups.push_back({group, fmt::format("its VNet is gone; of run {}", group.run)});
+  }
   for (const auto& name : selection.names) {
-    const bool known = std::ranges::any_of(inventory.zones,
-                                           [&](const auto& zone) { return has_name(zone, name); });
-    if (!known) out.unknown.push_back(name);
+    if (!is_known(inventory, name)) out.unknown.push_back(name);
   }
   return out;
 }
 
-awaitable<std::vector<std::string>> remove_networks(pve::Client& client,
-                                                    std::vector<network::Remains> sets) {
+awaitable<std::vector<std::string>> remove_chosen(pve::Client& client, const Choice& choice) {
+  std::vector<network::Remains> sets;
+  for (const auto& candidate : choice.remove) sets.push_back(candidate.networks);
   std::vector<std::string> left;
   const auto together = co_await try_to_remove(client, sets);
-  if (together.empty()) co_return left;
-  for (const auto& set : sets) {
-    const auto failure = sets.size() == 1 ? together : co_await try_to_remove(client, {set});
-    if (!failure.empty()) left.push_back(fmt::format("zone {}: {}", set.zone, failure));
+  if (!together.empty()) {
+    for (const auto& set : sets) {
+      const auto failure = sets.size() == 1 ? together : co_await try_to_remove(client, {set});
+      if (!failure.empty()) left.push_back(fmt::format("zone {}: {}", set.zone, failure));
+    }
+  }
+  for (const auto& candidate : choice.groups) {
+    const auto failure = co_await try_to_remove(client, candidate.group);
+    if (!failure.empty())
+      left.push_back(fmt::format("group {}: {}", candidate.group.name, failure));
   }
   co_return left;
 }

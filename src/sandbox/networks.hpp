@@ -30,27 +30,32 @@ std::vector<NetworkProblem> problems_of(const network::Inventory& inventory, con
 /// Which networks somebody wants removed: exactly one of the three.
 struct NetworkSelection {
   std::string run{};
-  bool dead = false;                 ///< of runs that are known to be dead
-  std::vector<std::string> names{};  ///< zones, or VNets, which stand for their zones
+  bool dead = false;  ///< of runs that are known to be dead
+  /// Zones, or VNets, which stand for their zones, or security groups whose VNet is gone.
+  std::vector<std::string> names{};
 };
 
 struct Candidate {
   network::Remains networks;
   std::string why;
 };
+struct GroupCandidate {
+  network::LostGroup group;
+  std::string why;
+};
 struct Choice {
-  std::vector<Candidate> remove;
-  std::vector<Candidate> keep;         ///< selected, but must stay
-  std::vector<std::string> unknown{};  ///< names that this server doesn't have
+  std::vector<Candidate> remove{};
+  std::vector<Candidate> keep{};         ///< selected, but must stay
+  std::vector<GroupCandidate> groups{};  ///< security groups without a VNet, to be removed
+  std::vector<std::string> unknown{};    ///< names that this server doesn't have
 };
 /// Never what isn't ours or what a VM uses; of a run that lives only when the selection names the
 /// run itself.
 Choice choose_networks(const network::Inventory& inventory, const NetworkSelection& selection,
                        const LifeOf& life_of);
 
-/// Removes networks with one apply; where that fails, each by itself, so that one that can't go
-/// keeps no other. Returns what is left and why: "zone abc123z: ...".
-awaitable<std::vector<std::string>> remove_networks(pve::Client& client,
-                                                    std::vector<network::Remains> sets);
+/// Removes what was chosen, the networks with one apply; where that fails, each by itself, so that
+/// one that can't go keeps no other. Returns what is left and why: "zone abc123z: ...".
+awaitable<std::vector<std::string>> remove_chosen(pve::Client& client, const Choice& choice);
 
 }  // namespace px::sandbox

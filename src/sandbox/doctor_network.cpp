@@ -1,0 +1,206 @@
+// What the doctor says of a server's networks: SDN, addresses, firewall.
+#include "pve/access.hpp"
+#include "pve/firewall.hpp"
+#include "pve/nodes.hpp"
+#include "pve/qemu.hpp"
+#include "pve/sdn.hpp"
+#include "sandbox/doctor.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace px::sandbox {
+
+namespace {
+
+using State = Finding::State;
+namespace firewall = pve::firewall;
+
+/// What the provider does with networks, and the privilege it takes (pve-facts section 15).
+struct Need {
+  std::string_view path;
+  std::string_view privilege;
+  std::string_view purpose;
+};
+constexpr Need network_needs[] = {
+    {"/sdn", "SDN.Allocate", "lock and apply the SDN"},
+    {"/sdn/zones", "SDN.Allocate", "make networks and book addresses"},
+    {"/sdn/zones", "SDN.Audit", "see networks"},
+    {"/sdn/zones", "SDN.Use", "put VMs on networks"},
+    {"/vms", "VM.Config.Network", "give VMs network cards and firewall rules"},
+};
+constexpr Need closing_needs[] = {
+    {"/", "Sys.Audit", "see whether the firewall is on"},
+    {"/", "Sys.Modify", "make security groups"},
+};
+
+template <std::size_t N>
+Finding look_at_rights(const pve::access::Permissions& held, const Need (&needs)[N],
+                       const std::string& what) {
+  std::vector<std::string> missing;
+  for (const auto& need : needs) {
+    if (!pve::access::holds(held, need.path, need.privilege)) {
+      missing.push_back(fmt::format("{} on {} ({})", need.privilege, need.path, need.purpose));
+    }
+  }
+  if (missing.empty()) return {State::fine, what, "all that are needed", ""};
+  return {State::bad, what, fmt::format("missing: {}", fmt::join(missing, ", ")),
+          "Give the user or token a role with them (Datacenter > Permissions), or use root@pam."};
+}
+
+awaitable<bool> look_at_sdn(pve::Client& client, std::vector<Finding>& out) {
+  try {
+    co_await pve::sdn::zones(client);
+  } catch (const Error& error) {
+    if (error.kind != Errc::unsupported && error.kind != Errc::not_found) throw;
+    out.push_back({State::bad, "networks (SDN)", "this server has no SDN",
+                   "On each node: apt install libpve-network-perl; or set sdn_config=None in every "
+                   "configuration."});
+    co_return false;
+  }
+  out.push_back({State::fine, "networks (SDN)", "the server has SDN", ""});
+  co_return true;
+}
+
+awaitable<void> look_at_addresses(pve::Client& client, const pve::NodeName& node,
+                                  std::vector<Finding>& out) {
+  const bool ipam = co_await pve::sdn::has_ipam(client);
+  out.push_back({ipam ? State::fine : State::warning, "addresses (IPAM)",
+                 ipam ? "pve" : "the server's own IPAM, pve, can't be seen",
+                 ipam ? "" : "Give the user or token SDN.Audit on /sdn/ipams to be sure of it."});
+  const auto installed = co_await pve::nodes::is_installed(client, node, "dnsmasq");
+  if (!installed) {
+    out.push_back({State::warning, "DHCP (dnsmasq)",
+                   fmt::format("node {} does not tell its packages", node),
+                   "Needs Sys.Audit on the node. Where dnsmasq is missing, making networks fails "
+                   "and says so."});
+  } else {
+    out.push_back({*installed ? State::fine : State::bad, "DHCP (dnsmasq)",
+                   fmt::format("{}installed on node {}", *installed ? "" : "not ", node),
+                   *installed ? ""
+                              : "On each node: apt install dnsmasq && systemctl disable --now "
+                                "dnsmasq (the SDN needs the program, not its default service)."});
+  }
+}
+
+bool has_guarded_card(const pve::qemu::VmConfigMap& config) {
+  return std::ranges::any_of(config.values, [](const auto& option) {
+    return option.first.starts_with("net") &&
+           (option.second + ",").find(",firewall=1,") != std::string::npos;
+  });
+}
+
+/// The VMs of a node that obey the firewall as soon as it is on.
+awaitable<std::vector<std::string>> find_armed(pve::Client& client, const pve::NodeName& node) {
+  std::vector<std::string> out;
+  for (const auto& vm : co_await pve::qemu::list(client, node)) {
+    const pve::VmRef ref{node, vm.vmid};
+    try {
+      if (!has_guarded_card(co_await pve::qemu::config(client, ref))) continue;
+      if (!co_await firewall::is_enabled_for(client, ref)) continue;
+    } catch (const Error& error) {
+      if (error.kind != Errc::not_found) throw;  // gone since
+      continue;
+    }
+    out.push_back(fmt::format("VM {} ({})", vm.vmid, vm.name));
+  }
+  co_return out;
+}
+
+/// Source of what switching on does: pve-practice section 6.
+awaitable<Repair> repair_firewall(pve::Client& client) {
+  Repair out{
+      "PUT /cluster/firewall/options enable=1 policy_in=ACCEPT",
+      {"The firewall of the whole datacenter is switched on, for all nodes of the cluster.",
+       "policy_in=ACCEPT keeps every node open as it is now: its API, SSH and other services "
+       "stay reachable. (The default, DROP, would shut out everybody who does not come from "
+       "the node's own network.)"},
+      [](pve::Client& server) { return firewall::enable(server); }};
+  std::vector<pve::NodeName> online;
+  for (const auto& node : co_await pve::nodes::list(client)) {
+    if (node.online) {
+      online.push_back(node.name);
+    } else {
+      out.consequences.push_back(
+          fmt::format("Node {} is offline; its rules and VMs could not be looked at.", node.name));
+    }
+  }
+  const auto dormant = co_await firewall::dormant(client, online);
+  if (!dormant.policy_in.empty() && dormant.policy_in != "ACCEPT") {
+    out.consequences.push_back(
+        fmt::format("policy_in is set to {} now; that setting is lost.", dormant.policy_in));
+  }
+  if (dormant.datacenter + dormant.nodes > 0) {
+    out.consequences.push_back(
+        fmt::format("Rules that nobody obeys today come into force: {} of the datacenter, {} of "
+                    "its nodes. Read them first.",
+                    dormant.datacenter, dormant.nodes));
+  }
+  for (const auto& node : online) {
+    const auto armed = co_await find_armed(client, node);
+    if (armed.empty()) continue;
+    out.consequences.push_back(
+        fmt::format("On node {} the firewall of these VMs comes into force: {}.", node,
+                    fmt::join(armed, ", ")));
+  }
+  out.consequences.emplace_back(
+      "The same holds for containers, and for VMs and containers that you may not see, whose own "
+      "firewall is on and that have a network card with firewall=1.");
+  co_return out;
+}
+
+awaitable<void> look_at_firewall(pve::Client& client, std::vector<Finding>& out) {
+  constexpr std::string_view what = "firewall";
+  std::optional<Error> failure;
+  bool on = false;
+  try {
+    on = co_await firewall::is_enabled(client);
+  } catch (const Error& error) {
+    if (error.kind != Errc::forbidden && error.kind != Errc::unsupported) throw;
+    failure = error;
+  }
+  if (failure) {
+    out.push_back({State::warning, std::string{what},
+                   failure->kind == Errc::forbidden ? "can't be looked at"
+                                                    : "this server has none in its API",
+                   failure->kind == Errc::forbidden ? "Needs Sys.Audit on /." : ""});
+    co_return;
+  }
+  if (on) {
+    out.push_back({State::fine, std::string{what}, "on", ""});
+    co_return;
+  }
+  Finding finding{
+      State::bad, std::string{what},
+      "off for the datacenter, so samples' networks are not closed: a guest reaches "
+      "the server's API and SSH, and other networks",
+      "proxmox-sandbox doctor --fix says what switching it on means and asks first; or: "
+      "pvesh set /cluster/firewall/options --enable 1 --policy_in ACCEPT"};
+  try {
+    finding.repair = co_await repair_firewall(client);
+  } catch (const Error& error) {
+    // Without knowing whom it meets nobody can consent.
+    finding.fix = fmt::format(
+        "Whom switching it on would meet can't be told ({}). Look at the firewalls of the nodes "
+        "and VMs, then: pvesh set /cluster/firewall/options --enable 1 --policy_in ACCEPT",
+        error.said);
+  }
+  out.push_back(std::move(finding));
+}
+
+}  // namespace
+
+awaitable<std::vector<Finding>> examine_networks(pve::Client& client) {
+  std::vector<Finding> out;
+  const auto node = pve::NodeName::parse(client.instance().node);
+  if (!co_await look_at_sdn(client, out)) co_return out;
+  const auto held = co_await pve::access::permissions(client);
+  out.push_back(look_at_rights(held, network_needs, "permissions for networks"));
+  co_await look_at_addresses(client, node, out);
+  co_await look_at_firewall(client, out);
+  out.push_back(look_at_rights(held, closing_needs, "permissions for closing networks"));
+  co_return out;
+}
+
+}  // namespace px::sandbox
