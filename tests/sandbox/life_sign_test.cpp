@@ -1,0 +1,78 @@
+// Whether a run lives is known on its own machine, however its process ended.
+#include "sandbox/life_sign.hpp"
+
+#include "environment.hpp"
+#include "node_under_test.hpp"
+
+#include <gtest/gtest.h>
+
+#include <csignal>
+#include <memory>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace px::sandbox {
+namespace {
+
+class LifeSigns : public ::testing::Test {
+ public:
+  Environment environment() const {
+    return px::testing::environment_of({{"XDG_STATE_HOME", directory_.path().string()}});
+  }
+  Life life() const { return life_of(run_.text, environment()).life; }
+
+  px::testing::TemporaryDirectory directory_;
+  RunId run_ = RunId::make();
+};
+
+TEST_F(LifeSigns, areSeenWhileTheRunHasSomethingOnAServer) {
+  EXPECT_EQ(life(), Life::unknown);
+  LifeSign sign{run_, environment()};
+  EXPECT_EQ(life(), Life::alive);
+  EXPECT_EQ(life(), Life::alive) << "looking does not end it";
+  EXPECT_LT(life_of(run_.text, environment()).age->count(), 60);
+  sign.clear();
+  EXPECT_EQ(life(), Life::unknown);
+}
+
+TEST_F(LifeSigns, tellOfARunThatEndedAndLeftSomething) {
+  {
+    const LifeSign sign{run_, environment()};
+  }
+  EXPECT_EQ(life(), Life::dead);
+  forget_dead(RunId::make().text, environment());
+  EXPECT_EQ(life(), Life::dead) << "that was another";
+  forget_dead("", environment());
+  EXPECT_EQ(life(), Life::unknown);
+}
+
+TEST_F(LifeSigns, outliveNoProcessThatIsKilled) {
+  int ready[2];
+  ASSERT_EQ(::pipe(ready), 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const LifeSign sign{run_, environment()};
+    [[maybe_unused]] const auto written = ::write(ready[1], "x", 1);
+    for (;;) ::pause();
+  }
+  char byte = 0;
+  ASSERT_EQ(::read(ready[0], &byte, 1), 1);
+  EXPECT_EQ(life(), Life::alive);
+  forget_dead("", environment());
+  EXPECT_EQ(life(), Life::alive);
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
+  EXPECT_EQ(life(), Life::dead);
+  ::close(ready[0]);
+  ::close(ready[1]);
+}
+
+TEST_F(LifeSigns, areNoneWhereNoDirectoryIsNamed) {
+  const auto nothing = px::testing::environment_of({});
+  const LifeSign sign{run_, nothing};
+  EXPECT_EQ(life_of(run_.text, nothing).life, Life::unknown);
+  EXPECT_EQ(life_of("../etc", environment()).life, Life::unknown);
+}
+
+}  // namespace
+}  // namespace px::sandbox
