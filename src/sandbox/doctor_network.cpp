@@ -73,8 +73,8 @@ awaitable<void> look_at_addresses(pve::Client& client, const pve::NodeName& node
   if (!installed) {
     out.push_back({State::warning, "DHCP (dnsmasq)",
                    fmt::format("node {} does not tell its packages", node),
-                   "Needs Sys.Audit on the node. Where dnsmasq is missing, making networks fails "
-                   "and says so."});
+                   "To be sure, give the user or token Sys.Audit on the node. Where dnsmasq is "
+                   "missing, making networks fails and says so."});
   } else {
     out.push_back({*installed ? State::fine : State::bad, "DHCP (dnsmasq)",
                    fmt::format("{}installed on node {}", *installed ? "" : "not ", node),

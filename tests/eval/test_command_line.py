@@ -1,0 +1,228 @@
+"""The command line as people and scripts use it: what it prints where, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import COMMAND, Node
+
+RUN = "1a2b3c4d"
+
+
+class CommandLine:
+    """A simulated node of its own, and a home of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.node = Node(directory / "node")
+        self.home = directory / "home"
+
+    def environment(self) -> dict[str, str]:
+        return {**self.node.environment(), "XDG_STATE_HOME": str(self.home)}
+
+    def run(self, *words: str, stdin: int = subprocess.DEVNULL) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [COMMAND, *words],
+            env=self.environment(),
+            stdin=stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    def answer(self, text: str, *words: str) -> subprocess.CompletedProcess[str]:
+        """As a person at a terminal who types `text`."""
+        ours, theirs = pty.openpty()
+        try:
+            os.write(ours, text.encode())
+            return self.run(*words, stdin=theirs)
+        finally:
+            os.close(ours)
+            os.close(theirs)
+
+    def ask(self, path: str, data: dict[str, Any] | None = None) -> Any:
+        return self.node.ask("/api2/json" + path, data)
+
+    def zones(self) -> list[str]:
+        return sorted(zone["zone"] for zone in self.ask("/cluster/sdn/zones?pending=1"))
+
+    def add_zone(self, zone: str, vnet: str, alias: str) -> None:
+        self.ask("/cluster/sdn/zones", {"zone": zone, "type": "simple"})
+        self.ask("/cluster/sdn/vnets", {"vnet": vnet, "zone": zone, "alias": alias})
+
+    def firewall(self) -> bool:
+        return bool(self.ask("/cluster/firewall/options").get("enable"))
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Iterator[CommandLine]:
+    made = CommandLine(tmp_path)
+    made.node.start(simulated=True)
+    yield made
+    made.node.stop()
+
+
+def test_net_ls_says_when_there_is_nothing(line: CommandLine) -> None:
+    done = line.run("net", "ls")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "127.0.0.1 has no networks" in done.stderr
+
+
+def test_net_ls_tells_ours_from_others(line: CommandLine) -> None:
+    line.add_zone("abc123z", "abc123v0", f"lan [inspect-run-{RUN}]")
+    line.add_zone("office", "office", "office")
+    rows = line.run("net", "ls").stdout.splitlines()
+    assert rows[0].split() == [
+        "ZONE",
+        "VNET",
+        "ALIAS",
+        "SUBNET",
+        "WHOSE",
+        "AGE",
+        "USED",
+        "BY",
+        "STATE",
+    ]
+    assert rows[1].split() == ["abc123z", "abc123v0", "lan", "-", "run", RUN, "-", "free", "new"]
+    assert rows[2].split() == ["office", "office", "office", "-", "foreign", "-", "-", "new"]
+    ours, others = (json.loads(row) for row in line.run("net", "ls", "--json").stdout.splitlines())
+    assert (ours["whose"], ours["run"], ours["run_life"], ours["free"]) == (
+        "run",
+        RUN,
+        "unknown",
+        True,
+    )
+    assert (others["whose"], others["run"], others["vnets"][0]["alias"]) == (
+        "foreign",
+        None,
+        "office",
+    )
+
+
+def test_net_check_ends_with_1_when_something_is_wrong(line: CommandLine) -> None:
+    fine = line.run("net", "check")
+    assert (fine.returncode, fine.stdout) == (0, "")
+    line.add_zone("office", "office", "office")
+    wrong = line.run("net", "check", "--json")
+    assert wrong.returncode == 1
+    assert json.loads(wrong.stdout)["what"] == "zone office"
+
+
+def test_net_rm_removes_only_with_yes_and_only_what_is_ours(line: CommandLine) -> None:
+    line.add_zone("abc123z", "abc123v0", f"lan [inspect-run-{RUN}]")
+    line.add_zone("office", "office", "office")
+    dry = line.run("net", "rm", "--run", RUN)
+    assert dry.returncode == 0
+    assert "abc123z" in dry.stdout
+    assert "--yes" in dry.stderr
+    assert "zone office (new)" in dry.stderr, "it would be applied, too"
+    assert line.zones() == ["abc123z", "office"]
+    assert line.run("net", "rm", "--run", RUN, "--yes").returncode == 0
+    assert line.zones() == ["office"]
+    refused = line.run("net", "rm", "office", "--yes")
+    assert refused.returncode == 1
+    assert "not ours" in refused.stdout
+    assert line.zones() == ["office"]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], "one of"),
+        (["--dead", "abc123z"], "one of"),
+        (["--run", "x"], "8 characters"),
+        (["abc123z", "typo"], "typo"),
+    ],
+)
+def test_net_rm_refuses_what_is_not_clear(line: CommandLine, words: list[str], says: str) -> None:
+    line.add_zone("abc123z", "abc123v0", f"lan [inspect-run-{RUN}]")
+    done = line.run("net", "rm", *words, "--yes")
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert line.zones() == ["abc123z"]
+
+
+EVALUATION = """
+import anyio, sys
+from proxmoxsandbox._proxmox_sandbox_environment import ProxmoxSandboxEnvironment as Sandbox
+from proxmoxsandbox.schema import ProxmoxSandboxEnvironmentConfig, VmConfig, VmSourceConfig
+
+vm = VmConfig(vm_source_config=VmSourceConfig(existing_vm_template_tag="box"))
+config = ProxmoxSandboxEnvironmentConfig(vms_config=(vm,))
+
+async def begin():
+    await Sandbox.task_init("tests", config)
+    print("begun", flush=True)
+    await anyio.sleep_forever()
+
+anyio.run(begin)
+"""
+
+
+def test_net_rm_dead_waits_for_the_death_of_the_evaluation(line: CommandLine) -> None:
+    line.ask("/nodes/proxmox/qemu", {"vmid": 100, "tags": "box", "agent": "1"})
+    line.ask("/nodes/proxmox/qemu/100/template", {})
+    words = [sys.executable, "-c", EVALUATION]
+    with subprocess.Popen(words, env=line.environment(), stdout=subprocess.PIPE) as evaluation:
+        assert evaluation.stdout is not None
+        try:
+            assert evaluation.stdout.readline() == b"begun\n"
+            made = line.zones()
+            assert made
+            assert "nothing to remove" in line.run("net", "rm", "--dead", "--yes").stderr
+            named = line.run("net", "rm", made[0], "--yes")
+            assert named.returncode == 1
+            assert "lives" in named.stdout
+            assert line.zones() == made
+        finally:
+            evaluation.send_signal(signal.SIGKILL)
+    dead = {
+        json.loads(row)["run_life"] for row in line.run("net", "ls", "--json").stdout.splitlines()
+    }
+    assert dead == {"dead"}
+    assert line.run("net", "check").returncode == 1
+    assert line.run("net", "rm", "--dead", "--yes").returncode == 0
+    assert line.zones() == []
+
+
+def test_doctor_fix_changes_nothing_without_consent(line: CommandLine) -> None:
+    for done in (
+        line.run("doctor"),
+        line.run("doctor", "--fix"),
+        line.answer("n\n", "doctor", "--fix"),
+        line.answer("\n", "doctor", "--fix"),
+    ):
+        assert done.returncode == 1
+        assert "bad      firewall" in done.stdout
+        assert not line.firewall()
+    asked = line.answer("n\n", "doctor", "--fix").stderr
+    assert "PUT /cluster/firewall/options enable=1 policy_in=ACCEPT" in asked
+    assert "Nothing is changed." in asked
+    assert "no terminal" in line.run("doctor", "--fix").stderr
+    assert line.run("doctor", "--yes").returncode == 2
+
+
+@pytest.mark.parametrize("by_person", [True, False])
+def test_doctor_fix_switches_the_firewall_on(line: CommandLine, by_person: bool) -> None:
+    if by_person:
+        done = line.answer("y\n", "doctor", "--fix")
+    else:
+        done = line.run("doctor", "--fix", "--yes")
+    assert done.returncode == 0
+    assert done.stdout.index("bad      firewall") < done.stdout.index("ok       firewall")
+    assert line.firewall()
+    assert "automatic fix" in line.run("doctor", "--fix").stderr, "there is nothing left to do"
+
+
+def test_a_server_that_is_not_there_ends_with_3(line: CommandLine) -> None:
+    line.node.variables["PROXMOX_PORT"] = "1"
+    assert line.run("net", "ls").returncode == 3
