@@ -61,8 +61,8 @@ class Node:
     def pid(self) -> int:
         return int(json.loads((self.directory / "running.json").read_text())["pid"])
 
-    def ask(self, path: str, data: dict[str, Any] | None = None) -> Any:
-        """The `data` of a call: GET, or POST when `data` is given."""
+    def ask(self, path: str, data: dict[str, Any] | None = None, method: str | None = None) -> Any:
+        """The `data` of a call: GET, or POST when `data` is given, or `method`."""
         v = self.variables
         url = f"https://{v['PROXMOX_HOST']}:{v['PROXMOX_PORT']}{path}"
         headers = {
@@ -72,7 +72,7 @@ class Node:
         if data is not None:
             headers["Content-Type"] = "application/json"
             body = json.dumps(data).encode()
-        request = urllib.request.Request(url, data=body, headers=headers)
+        request = urllib.request.Request(url, data=body, headers=headers, method=method)
         with urllib.request.urlopen(request, context=ssl._create_unverified_context()) as answer:
             return json.load(answer)["data"]
 
