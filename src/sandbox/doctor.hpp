@@ -1,9 +1,12 @@
 #pragma once
 #include "pve/client.hpp"
+#include "pve/firewall.hpp"
+#include "pve/ids.hpp"
 #include "pve/instance.hpp"
 #include "support/async.hpp"
 
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -31,6 +34,15 @@ struct Finding {
 /// content types, permissions, networks (SDN, DHCP, firewall). Changes nothing. Never throws for
 /// what it finds; stops at the first thing without which the rest can't be looked at.
 awaitable<std::vector<Finding>> examine(asio::thread_pool& pool, pve::Instance instance);
+
+/// Whom the datacenter's firewall meets when it is switched on.
+struct FirewallReach {
+  pve::firewall::Dormant dormant{};
+  std::map<pve::NodeName, std::vector<std::string>> armed{};  ///< "VM 100 (web)"
+  std::vector<pve::NodeName> offline{};
+};
+/// What switching it on does, a sentence each, for the person who decides. Pure.
+std::vector<std::string> consequences_of(const FirewallReach& reach);
 
 /// The part of it that looks at networks, on a server that answers and whose node is there.
 awaitable<std::vector<Finding>> examine_networks(pve::Client& client);

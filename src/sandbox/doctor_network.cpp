@@ -108,46 +108,25 @@ awaitable<std::vector<std::string>> find_armed(pve::Client& client, const pve::N
   co_return out;
 }
 
-/// Source of what switching on does: pve-practice section 6.
-awaitable<Repair> repair_firewall(pve::Client& client) {
-  Repair out{
-      "PUT /cluster/firewall/options enable=1 policy_in=ACCEPT",
-      {"The firewall of the whole datacenter is switched on, for all nodes of the cluster.",
-       "policy_in=ACCEPT keeps every node open as it is now: its API, SSH and other services "
-       "stay reachable. (The default, DROP, would shut out everybody who does not come from "
-       "the node's own network.)"},
-      [](pve::Client& server) { return firewall::enable(server); }};
+awaitable<FirewallReach> find_reach(pve::Client& client) {
+  FirewallReach out;
   std::vector<pve::NodeName> online;
   for (const auto& node : co_await pve::nodes::list(client)) {
-    if (node.online) {
-      online.push_back(node.name);
-    } else {
-      out.consequences.push_back(
-          fmt::format("Node {} is offline; its rules and VMs could not be looked at.", node.name));
-    }
+    (node.online ? online : out.offline).push_back(node.name);
   }
-  const auto dormant = co_await firewall::dormant(client, online);
-  if (!dormant.policy_in.empty() && dormant.policy_in != "ACCEPT") {
-    out.consequences.push_back(
-        fmt::format("policy_in is set to {} now; that setting is lost.", dormant.policy_in));
-  }
-  if (dormant.datacenter + dormant.nodes > 0) {
-    out.consequences.push_back(
-        fmt::format("Rules that nobody obeys today come into force: {} of the datacenter, {} of "
-                    "its nodes. Read them first.",
-                    dormant.datacenter, dormant.nodes));
-  }
+  out.dormant = co_await firewall::dormant(client, online);
   for (const auto& node : online) {
-    const auto armed = co_await find_armed(client, node);
-    if (armed.empty()) continue;
-    out.consequences.push_back(
-        fmt::format("On node {} the firewall of these VMs comes into force: {}.", node,
-                    fmt::join(armed, ", ")));
+    auto armed = co_await find_armed(client, node);
+    if (!armed.empty()) out.armed[node] = std::move(armed);
   }
-  out.consequences.emplace_back(
-      "The same holds for containers, and for VMs and containers that you may not see, whose own "
-      "firewall is on and that have a network card with firewall=1.");
   co_return out;
+}
+
+awaitable<Repair> repair_firewall(pve::Client& client) {
+  const auto reach = co_await find_reach(client);
+  co_return Repair{"PUT /cluster/firewall/options enable=1 policy_in=ACCEPT",
+                   consequences_of(reach),
+                   [](pve::Client& server) { return firewall::enable(server); }};
 }
 
 awaitable<void> look_at_firewall(pve::Client& client, std::vector<Finding>& out) {
@@ -190,6 +169,38 @@ awaitable<void> look_at_firewall(pve::Client& client, std::vector<Finding>& out)
 }
 
 }  // namespace
+
+/// Source of what switching on does: pve-practice section 6.
+std::vector<std::string> consequences_of(const FirewallReach& reach) {
+  std::vector<std::string> out{
+      "The firewall of the whole datacenter is switched on, for all nodes of the cluster.",
+      "policy_in=ACCEPT keeps every node open as it is now: its API, SSH and other services stay "
+      "reachable. (The default, DROP, would shut out everybody who does not come from the node's "
+      "own network.)"};
+  const auto& dormant = reach.dormant;
+  if (!dormant.policy_in.empty() && dormant.policy_in != "ACCEPT") {
+    out.push_back(
+        fmt::format("policy_in is set to {} now; that setting is lost.", dormant.policy_in));
+  }
+  if (dormant.datacenter + dormant.nodes > 0) {
+    out.push_back(fmt::format(
+        "Rules that nobody obeys today come into force: {} of the datacenter, {} of its nodes. "
+        "They may shut you out; read them first.",
+        dormant.datacenter, dormant.nodes));
+  }
+  for (const auto& [node, vms] : reach.armed) {
+    out.push_back(fmt::format("On node {} the firewall of these VMs comes into force: {}.", node,
+                              fmt::join(vms, ", ")));
+  }
+  for (const auto& node : reach.offline) {
+    out.push_back(
+        fmt::format("Node {} is offline; its rules and VMs could not be looked at.", node));
+  }
+  out.emplace_back(
+      "The same holds for containers, and for VMs and containers that you may not see, whose own "
+      "firewall is on and that have a network card with firewall=1.");
+  return out;
+}
 
 awaitable<std::vector<Finding>> examine_networks(pve::Client& client) {
   std::vector<Finding> out;

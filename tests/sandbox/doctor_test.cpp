@@ -123,6 +123,17 @@ TEST_F(DoctorOnNode, saysWhomTheFirewallMeetsBeforeItIsSwitchedOn) {
       << "looking changes nothing";
 }
 
+TEST(FirewallConsequences, tellOfRulesThatSleepAndOfNodesThatCantBeSeen) {
+  FirewallReach reach;
+  EXPECT_EQ(consequences_of(reach).size(), 3U) << "what holds everywhere";
+  reach.dormant = {"ACCEPT", 2, 1};
+  reach.offline = {pve::NodeName::parse("pve2")};
+  const auto told = consequences_of(reach);
+  EXPECT_EQ(told.size(), 5U);
+  EXPECT_THAT(told, Contains(HasSubstr("2 of the datacenter, 1 of its nodes")));
+  EXPECT_THAT(told, Contains(HasSubstr("pve2 is offline")));
+}
+
 TEST_F(DoctorOnNode, switchesTheFirewallOnAndLeavesTheHostOpen) {
   call("PUT", "/cluster/firewall/options", "enable=0");
   const auto found = examine();

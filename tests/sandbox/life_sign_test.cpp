@@ -3,6 +3,8 @@
 
 #include "environment.hpp"
 #include "node_under_test.hpp"
+#include "run.hpp"
+#include "sandbox/run.hpp"
 
 #include <gtest/gtest.h>
 
@@ -72,6 +74,31 @@ TEST_F(LifeSigns, areNoneWhereNoDirectoryIsNamed) {
   const LifeSign sign{run_, nothing};
   EXPECT_EQ(life_of(run_.text, nothing).life, Life::unknown);
   EXPECT_EQ(life_of("../etc", environment()).life, Life::unknown);
+}
+
+TEST_F(LifeSigns, goWithTheRunsLastTaskThatLeavesNothing) {
+  px::testing::NodeUnderTest node;
+  const auto end = [&](const px::testing::Reply& reply) { node.end_of_task(reply.text()); };
+  end(node.call("POST", "/nodes/proxmox/qemu", "vmid=100&tags=box&agent=1"));
+  end(node.call("POST", "/nodes/proxmox/qemu/100/template"));
+  auto variables = node.variables();
+  variables["XDG_STATE_HOME"] = directory_.path().string();
+  asio::thread_pool pool{1};
+  auto work = [](asio::thread_pool& threads, Environment environment) -> awaitable<void> {
+    const std::string spec =
+        R"({"vms_config": [{"vm_source_config": {"existing_vm_template_tag": "box"}}]})";
+    sandbox::Run run{co_await asio::this_coro::executor, threads, environment};
+    const auto life = [&] { return life_of(run.id().text, environment).life; };
+    EXPECT_EQ(life(), Life::unknown);
+    co_await run.prepare(spec);
+    co_await run.prepare(spec);
+    EXPECT_EQ(life(), Life::alive);
+    co_await run.sweep(true);
+    EXPECT_EQ(life(), Life::alive) << "of another task";
+    co_await run.sweep(true);
+    EXPECT_EQ(life(), Life::unknown);
+  };
+  px::testing::run(work(pool, px::testing::environment_of(variables)));
 }
 
 }  // namespace
