@@ -74,7 +74,7 @@ void print_json(const std::string& instance, const std::vector<Finding>& finding
   }
 }
 
-struct Options {
+struct DoctorOptions {
   bool as_json = false;
   bool fix = false;
   bool yes = false;
@@ -90,7 +90,7 @@ void print(const pve::Instance& instance, const std::vector<Finding>& findings, 
 }
 
 /// Never yes without a person who said so, or --yes.
-bool consents(const Options& options) {
+bool consents(const DoctorOptions& options) {
   if (options.yes) return true;
   if (::isatty(STDIN_FILENO) != 1) {
     fmt::print(stderr, "Nothing is changed: there is no terminal to ask on. Add --yes.\n");
@@ -106,7 +106,7 @@ bool consents(const Options& options) {
 
 /// Returns whether anything was changed.
 bool repair(const pve::Instance& instance, const std::vector<Finding>& found,
-            const Options& options) {
+            const DoctorOptions& options) {
   bool changed = false;
   for (const auto& finding : found) {
     if (!finding.repair) continue;
@@ -125,7 +125,7 @@ bool repair(const pve::Instance& instance, const std::vector<Finding>& found,
   return changed;
 }
 
-int doctor(const Options& options) {
+int doctor(const DoctorOptions& options) {
   if (options.yes && !options.fix) {
     throw Error{Errc::bad_input, "--yes goes with --fix; without it doctor changes nothing"};
   }
@@ -149,7 +149,7 @@ int doctor(const Options& options) {
 void add_doctor_command(CLI::App& app, int& exit_code) {
   auto* command = app.add_subcommand(
       "doctor", "Says whether the Proxmox VE servers of PROXMOX_* can be used, and how to fix it.");
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<DoctorOptions>();
   command->add_flag("--json", options->as_json, "One JSON object a line");
   command->add_flag("--fix", options->fix,
                     "Where a fix can be made here: say what it changes, ask, do it, look again");

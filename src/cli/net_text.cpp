@@ -79,7 +79,7 @@ std::string state_text(std::initializer_list<pve::sdn::State> states,
                        const std::vector<std::string>& troubles) {
   std::string out;
   for (const auto state : states) {
-    if (out.empty()) out = network::text_of(state);
+    if (out.empty()) out = network::state_name(state);
   }
   if (!troubles.empty()) {
     out += fmt::format("{}{}", out.empty() ? "" : "; ", fmt::join(troubles, "; "));
@@ -148,7 +148,7 @@ bj::object to_json(const Inventory& inventory, const VnetEntry& entry) {
   for (const auto& subnet : entry.subnets) {
     subnets.push_back({{"cidr", subnet.cidr},
                        {"gateway", text_or_null(subnet.gateway)},
-                       {"pending", text_or_null(network::text_of(subnet.state))}});
+                       {"pending", text_or_null(network::state_name(subnet.state))}});
   }
   bj::array addresses;
   for (const auto& booking : entry.bookings) {
@@ -161,7 +161,7 @@ bj::object to_json(const Inventory& inventory, const VnetEntry& entry) {
   }
   return {{"vnet", entry.vnet.id.text()},
           {"alias", alias_of(entry)},
-          {"pending", text_or_null(network::text_of(entry.vnet.state))},
+          {"pending", text_or_null(network::state_name(entry.vnet.state))},
           {"troubles", bj::value_from(entry.troubles)},
           {"vms", std::move(guests)},
           {"subnets", std::move(subnets)},
@@ -196,7 +196,7 @@ std::string network_lines(const std::string& server, const Inventory& inventory,
                           {"age_seconds", life.age ? bj::value(life.age->count()) : nullptr},
                           {"free", !use.has_value()},
                           {"used_by", use ? bj::value(*use) : nullptr},
-                          {"pending", text_or_null(network::text_of(zone.zone.state))},
+                          {"pending", text_or_null(network::state_name(zone.zone.state))},
                           {"vnets", std::move(vnets)}};
     out += bj::serialize(line) + "\n";
   }

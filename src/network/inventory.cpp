@@ -243,7 +243,7 @@ std::vector<Overlap> overlaps_of(const Inventory& inventory) {
   return out;
 }
 
-std::string_view text_of(sdn::State state) {
+std::string_view state_name(sdn::State state) {
   switch (state) {
     case sdn::State::created:
       return "new";
@@ -260,7 +260,8 @@ std::string_view text_of(sdn::State state) {
 std::vector<std::string> pending_of(const ZoneEntry& zone) {
   std::vector<std::string> out;
   const auto note = [&](const std::string& what, sdn::State state) {
-    if (state != sdn::State::applied) out.push_back(fmt::format("{} ({})", what, text_of(state)));
+    if (state != sdn::State::applied)
+      out.push_back(fmt::format("{} ({})", what, state_name(state)));
   };
   note(fmt::format("zone {}", zone.zone.id), zone.zone.state);
   for (const auto& entry : zone.vnets) {

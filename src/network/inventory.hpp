@@ -93,7 +93,7 @@ std::vector<Overlap> overlaps_of(const Inventory& inventory);
 /// "zone abc123z (new)", for each change of the zone that is not applied.
 std::vector<std::string> pending_of(const ZoneEntry& zone);
 /// new, changed or deleted; empty for what is applied.
-std::string_view text_of(pve::sdn::State state);
+std::string_view state_name(pve::sdn::State state);
 
 /// Zones with what belongs to them, from what a server lists. Pure; sorted by name.
 std::vector<ZoneEntry> sort_out(const std::vector<pve::sdn::Zone>& zones,

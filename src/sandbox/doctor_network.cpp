@@ -18,28 +18,28 @@ using State = Finding::State;
 namespace firewall = pve::firewall;
 
 /// What the provider does with networks, and the privilege it takes (pve-facts section 15).
-struct Need {
+struct NetworkNeed {
   std::string_view path;
   std::string_view privilege;
   std::string_view purpose;
 };
-constexpr Need network_needs[] = {
+constexpr NetworkNeed network_needs[] = {
     {"/sdn", "SDN.Allocate", "lock and apply the SDN"},
     {"/sdn/zones", "SDN.Allocate", "make networks and book addresses"},
     {"/sdn/zones", "SDN.Audit", "see networks"},
     {"/sdn/zones", "SDN.Use", "put VMs on networks"},
     {"/vms", "VM.Config.Network", "give VMs network cards and firewall rules"},
 };
-constexpr Need closing_needs[] = {
+constexpr NetworkNeed closing_needs[] = {
     {"/", "Sys.Audit", "see whether the firewall is on"},
     {"/", "Sys.Modify", "make security groups"},
 };
 
 template <std::size_t N>
-Finding look_at_rights(const pve::access::Permissions& held, const Need (&needs)[N],
+Finding look_at_rights(const pve::access::Permissions& held, const NetworkNeed (&wanted)[N],
                        const std::string& what) {
   std::vector<std::string> missing;
-  for (const auto& need : needs) {
+  for (const auto& need : wanted) {
     if (!pve::access::holds(held, need.path, need.privilege)) {
       missing.push_back(fmt::format("{} on {} ({})", need.privilege, need.path, need.purpose));
     }

@@ -27,7 +27,7 @@ fs::path directory_of(const Environment& environment) {
   return base / "proxmox-sandbox" / "runs";
 }
 
-bool is_run(std::string_view text) {
+bool names_a_run(std::string_view text) {
   try {
     RunId::parse(text);
     return true;
@@ -84,7 +84,7 @@ void LifeSign::clear() {
 
 RunLife life_of(std::string_view run, const Environment& environment) {
   const auto directory = directory_of(environment);
-  if (directory.empty() || !is_run(run)) return {};
+  if (directory.empty() || !names_a_run(run)) return {};
   return life_by(directory / run);
 }
 
@@ -94,7 +94,7 @@ void forget_dead(std::string_view run, const Environment& environment) {
   std::error_code error;
   for (const auto& entry : fs::directory_iterator{directory, error}) {
     const auto name = entry.path().filename().string();
-    if (!is_run(name) || (!run.empty() && run != name)) continue;
+    if (!names_a_run(name) || (!run.empty() && run != name)) continue;
     if (life_by(entry.path()).life == Life::dead) fs::remove(entry.path(), error);
   }
 }
