@@ -85,6 +85,8 @@ constexpr std::string_view private_networks[] = {
     "172.16.0.0/12", "192.168.0.0/16", "fc00::/7",    "fe80::/10",
 };
 constexpr std::string_view link_local = "fe80::/10";
+constexpr std::string_view everyone_v4 = "255.255.255.255";
+constexpr std::string_view dhcp_servers_v6 = "ff02::1:2";  // RFC 8415 section 7.1
 constexpr std::string_view everywhere_v4 = "0.0.0.0/0";
 constexpr std::string_view everywhere_v6 = "::/0";
 /// A rule's `source` and `dest` take 512 characters (the schema's maxLength).
@@ -141,13 +143,26 @@ void allow(std::vector<Rule>& out, const std::vector<Destination>& destinations)
 
 void allow_names(std::vector<Rule>& out, const std::vector<WireSubnet>& subnets) {
   for (const auto& subnet : subnets) {
-    if (!subnet.dns || !subnet.gateway) continue;
+    if (!subnet.dhcp || !subnet.snat || !subnet.gateway) continue;
     for (const auto* protocol : {"udp", "tcp"}) {
       auto rule = out_rule("ACCEPT", subnet.gateway->to_string());
       rule.proto = protocol;
       rule.dport = "53";
       out.push_back(std::move(rule));
     }
+  }
+}
+
+/// A client asks everyone at first, its server to stay. What the server says comes from the subnet.
+void allow_dhcp(std::vector<Rule>& out, const std::vector<WireSubnet>& subnets) {
+  for (const auto& subnet : subnets) {
+    if (!subnet.dhcp || !subnet.gateway) continue;
+    const bool v4 = subnet.gateway->is_v4();
+    auto rule = out_rule("ACCEPT", v4 ? subnet.gateway->to_string() + "," + std::string{everyone_v4}
+                                      : std::string{dhcp_servers_v6});
+    rule.proto = "udp";
+    rule.dport = v4 ? "67" : "547";
+    out.push_back(std::move(rule));
   }
 }
 
@@ -228,6 +243,7 @@ std::vector<Rule> rules_of(const std::vector<WireSubnet>& subnets, const Isolati
     if (subnet.snat) (subnet.cidr.first().is_v4() ? v4 : v6) = true;
   }
   std::vector<Rule> out;
+  allow_dhcp(out, subnets);
   if (v4 || v6) {
     // What somebody names wins over what is closed to all.
     allow(out, isolation.destinations);
@@ -241,6 +257,15 @@ std::vector<Rule> rules_of(const std::vector<WireSubnet>& subnets, const Isolati
 std::vector<Rule> rules_among_strangers(const std::vector<WireSubnet>& subnets,
                                         const std::vector<Cidr>& foreign) {
   std::vector<Rule> out;
+  if (subnets.empty()) {
+    // A server of theirs, at an address that nobody told us.
+    out.push_back({.type = "in", .action = "ACCEPT", .proto = "udp", .dport = "68"});
+    auto rule = out_rule("ACCEPT", std::string{everyone_v4});
+    rule.proto = "udp";
+    rule.dport = "67";
+    out.push_back(std::move(rule));
+  }
+  allow_dhcp(out, subnets);
   allow_names(out, subnets);
   allow_neighbours(out, subnets);
   allow_internet(out, foreign, true, true);

@@ -41,7 +41,8 @@ struct WireSubnet {
   Cidr cidr;
   std::optional<Address> gateway{};  ///< the node's address in it
   bool snat = false;
-  bool dns = false;  ///< the gateway answers names (dnsmasq)
+  bool dhcp =
+      false;  ///< the gateway gives out addresses, and with a way out answers names (dnsmasq)
 };
 
 /// Rules for a card in a VNet with these subnets; the first that fits decides, and what none allows

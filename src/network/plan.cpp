@@ -247,7 +247,7 @@ bool gives_ipv4(const Plan& plan, const PlannedVnet& vnet) {
 std::vector<WireSubnet> wire_of(const Plan& plan, const PlannedVnet& vnet) {
   std::vector<WireSubnet> out;
   for (const auto& subnet : vnet.subnets) {
-    out.push_back({subnet.cidr, subnet.gateway, subnet.snat, plan.dhcp && subnet.snat});
+    out.push_back({subnet.cidr, subnet.gateway, subnet.snat, plan.dhcp});
   }
   return out;
 }

@@ -62,7 +62,7 @@ awaitable<std::size_t> count_rules(Client& client, std::string group) {
   co_return 0;
 }
 
-awaitable<std::size_t> count_rules(Client& client, std::string path) {
+awaitable<std::size_t> count_enabled_rules(Client& client, std::string path) {
   json::value data;
   try {
     data = co_await client.get(std::move(path));
@@ -93,9 +93,10 @@ awaitable<Dormant> dormant(Client& client, std::vector<NodeName> nodes) {
   Dormant out;
   const auto options = co_await client.get("/cluster/firewall/options", {}, {.load = Load::light});
   out.policy_in = json::text_or(options, "policy_in");
-  out.datacenter = co_await count_rules(client, "/cluster/firewall/rules");
+  out.datacenter = co_await count_enabled_rules(client, "/cluster/firewall/rules");
   for (const auto& node : nodes) {
-    out.nodes += co_await count_rules(client, fmt::format("/nodes/{}/firewall/rules", node));
+    out.nodes +=
+        co_await count_enabled_rules(client, fmt::format("/nodes/{}/firewall/rules", node));
   }
   co_return out;
 }
@@ -153,7 +154,9 @@ awaitable<void> guard(Client& client, VmRef vm, std::vector<Rule> rules, Deadlin
                           .add("enable", true)
                           .add("policy_in", "DROP")
                           .add("policy_out", "DROP")
-                          .add("dhcp", true)
+                          // On, it lets DHCP's ports through to any address (pve-firewall
+                          // Firewall.pm): a way out. Rules name where it may go.
+                          .add("dhcp", false)
                           .add("ndp", true)
                           .add("macfilter", true),
                       options);

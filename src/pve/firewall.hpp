@@ -35,7 +35,7 @@ awaitable<Dormant> dormant(Client& client, std::vector<NodeName> nodes);
 struct Rule {
   std::string type;      ///< in, out (as the guest sees it), group
   std::string action;    ///< ACCEPT, DROP, REJECT; the group's name
-  std::string source{};  ///< addresses, networks, ranges with commas between, of one family
+  std::string source{};  ///< addresses and networks with commas between, of one family
   std::string dest{};
   std::string proto{};  ///< tcp, udp
   std::string dport{};  ///< "443", "8000:8010", with commas between
@@ -61,8 +61,8 @@ awaitable<void> remove_group(Client& client, std::string name, Deadline deadline
 /// A VM's own switch. Needs VM.Audit.
 awaitable<bool> is_enabled_for(Client& client, VmRef vm);
 
-/// Lets through only what a rule allows, DHCP, and IPv6's neighbour discovery; its cards send by
-/// their own MAC only. Rules that the VM has already come after these. The VM takes all of it along
+/// Lets through only what a rule allows, and IPv6's neighbour discovery; its cards send by their
+/// own MAC only. Rules that the VM has already come after these. The VM takes all of it along
 /// when it is destroyed. Needs VM.Config.Network.
 awaitable<void> guard(Client& client, VmRef vm, std::vector<Rule> rules, Deadline deadline);
 

@@ -134,7 +134,7 @@ awaitable<std::vector<pve::firewall::Rule>> Host::rules_among_strangers(
       network::WireSubnet wire{network::Cidr::around("subnet", subnet.cidr)};
       if (!subnet.gateway.empty()) {
         wire.gateway = network::parse_address("gateway", subnet.gateway);
-        wire.dns = true;
+        wire.snat = wire.dhcp = true;  // where it is not so, nothing answers
       }
       subnets.push_back(std::move(wire));
     }

@@ -19,7 +19,7 @@ Cidr cidr(const char* text) {
 }
 
 WireSubnet subnet(const char* network, const char* gateway, bool snat) {
-  return {cidr(network), parse_address("test", gateway), snat, snat};
+  return {cidr(network), parse_address("test", gateway), snat, true};
 }
 
 Isolation isolation(const std::string& egress, const std::string& kind = "closed") {
@@ -46,13 +46,15 @@ TEST(Rules, ofNetworksWithAWayOutLeadToTheirOwnVnetAndTheInternet) {
   const auto rules = rules_of({subnet("10.1.0.0/24", "10.1.0.1", true)}, isolation("\"all\""),
                               {cidr("10.9.0.0/24"), cidr("203.0.113.0/24")});
   EXPECT_THAT(texts(rules),
-              ElementsAre("out ACCEPT udp 10.1.0.1 53", "out ACCEPT tcp 10.1.0.1 53",
+              ElementsAre("out ACCEPT udp 10.1.0.1,255.255.255.255 67",
+                          "out ACCEPT udp 10.1.0.1 53", "out ACCEPT tcp 10.1.0.1 53",
                           "out DROP 10.1.0.1", "in ACCEPT 10.1.0.0/24", "out ACCEPT 10.1.0.0/24",
                           "out DROP " + private_v4 + ",203.0.113.0/24", "out ACCEPT 0.0.0.0/0"));
 }
 
 TEST(Rules, withoutAWayOutLeadToTheirOwnVnetOnly) {
-  const std::vector own{"out DROP 10.1.0.1", "in ACCEPT 10.1.0.0/24", "out ACCEPT 10.1.0.0/24"};
+  const std::vector own{"out ACCEPT udp 10.1.0.1,255.255.255.255 67", "out DROP 10.1.0.1",
+                        "in ACCEPT 10.1.0.0/24", "out ACCEPT 10.1.0.0/24"};
   const auto by_snat =
       rules_of({subnet("10.1.0.0/24", "10.1.0.1", false)}, isolation("\"all\""), {});
   const auto by_egress =
@@ -67,7 +69,8 @@ TEST(Rules, letDestinationsThroughBeforeTheyCloseAnything) {
                                             {"cidr": "192.0.2.0/24"}])"),
                               {});
   EXPECT_THAT(texts(rules),
-              ElementsAre("out ACCEPT tcp 10.9.0.5/32 443,8000:8010", "out ACCEPT 192.0.2.0/24",
+              ElementsAre("out ACCEPT udp 10.1.0.1,255.255.255.255 67",
+                          "out ACCEPT tcp 10.9.0.5/32 443,8000:8010", "out ACCEPT 192.0.2.0/24",
                           "out DROP 10.1.0.1", "in ACCEPT 10.1.0.0/24", "out ACCEPT 10.1.0.0/24"));
 }
 
@@ -75,11 +78,13 @@ TEST(Rules, keepFamiliesApart) {
   const auto rules =
       rules_of({subnet("10.1.0.0/24", "10.1.0.1", false), subnet("fd00::/64", "fd00::1", true)},
                isolation("\"all\""), {cidr("2001:db8::/32")});
-  EXPECT_THAT(texts(rules),
-              ElementsAre("out ACCEPT udp fd00::1 53", "out ACCEPT tcp fd00::1 53",
-                          "out DROP 10.1.0.1", "out DROP fd00::1", "in ACCEPT 10.1.0.0/24",
-                          "out ACCEPT 10.1.0.0/24", "in ACCEPT fd00::/64", "out ACCEPT fd00::/64",
-                          "out DROP 2001:db8::/32,fc00::/7,fe80::/10", "out ACCEPT ::/0"));
+  EXPECT_THAT(
+      texts(rules),
+      ElementsAre("out ACCEPT udp 10.1.0.1,255.255.255.255 67", "out ACCEPT udp ff02::1:2 547",
+                  "out ACCEPT udp fd00::1 53", "out ACCEPT tcp fd00::1 53", "out DROP 10.1.0.1",
+                  "out DROP fd00::1", "in ACCEPT 10.1.0.0/24", "out ACCEPT 10.1.0.0/24",
+                  "in ACCEPT fd00::/64", "out ACCEPT fd00::/64",
+                  "out DROP 2001:db8::/32,fc00::/7,fe80::/10", "out ACCEPT ::/0"));
 }
 
 TEST(Rules, ofAWireCloseTheBridgesOwnAddressOnly) {
@@ -88,9 +93,10 @@ TEST(Rules, ofAWireCloseTheBridgesOwnAddressOnly) {
 }
 
 TEST(Rules, amongStrangersLetTheirOwnSubnetsAndTheInternetThrough) {
-  EXPECT_THAT(texts(rules_among_strangers({}, {})),
-              ElementsAre("out DROP " + private_v4, "out DROP fc00::/7,fe80::/10",
-                          "out ACCEPT 0.0.0.0/0", "out ACCEPT ::/0"));
+  EXPECT_THAT(
+      texts(rules_among_strangers({}, {})),
+      ElementsAre("in ACCEPT udp 68", "out ACCEPT udp 255.255.255.255 67", "out DROP " + private_v4,
+                  "out DROP fc00::/7,fe80::/10", "out ACCEPT 0.0.0.0/0", "out ACCEPT ::/0"));
 }
 
 TEST(Rules, areNoLongerThanTheServerTakes) {

@@ -76,8 +76,8 @@ TEST_F(ClosedVm, isUnderTheRulesOfItsVnet) {
     for (const auto& group : all.as_array()) {
       EXPECT_THAT(json::text_or(group, "comment"), MatchesRegex("\\[inspect-run-[0-9a-f]{8}\\]"));
       const auto inside = get("/cluster/firewall/groups/" + json::text_at(group, "group"));
-      EXPECT_EQ(inside.as_array().size(), 7U);
-      EXPECT_EQ(json::text_or(inside.as_array().front(), "dport"), "53") << "the order is kept";
+      EXPECT_EQ(inside.as_array().size(), 8U);
+      EXPECT_EQ(json::text_or(inside.as_array().front(), "dport"), "67") << "the order is kept";
       EXPECT_EQ(json::text_or(inside.as_array().back(), "dest"), "0.0.0.0/0");
     }
   });
