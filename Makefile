@@ -28,7 +28,7 @@ image: setup ## Build the guest image debian13-small
 program: setup # What an evaluation needs, without the tests
 	@tools/build release proxmox-sandbox _core
 
-demo: program image ## An Inspect evaluation in real VMs on a local node, from nothing
+demo: program image ## Two Inspect evaluations in real VMs on a local node, from nothing
 	@$(PYTHON) examples/demo.py build/demo
 
 test: setup ## Run every test; STEP=name runs one step (tools/run-tests --list)

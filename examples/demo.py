@@ -1,5 +1,5 @@
-"""What `make demo` shows: first_light.py on a local node, where the time went, and that nothing is
-left behind.
+"""What `make demo` shows: first_light.py and attacker_victim.py on a local node, where the time
+went, and that nothing is left behind.
 
     demo.py DIRECTORY      of the node's state and the logs
 """
@@ -57,14 +57,32 @@ def left_behind() -> list[str]:
             if volume["content"] in ("iso", "import"):
                 found.append(volume["volid"])
     found += [task["upid"] for task in ask_node(f"/nodes/{node}/tasks?source=active")]
+    found += [f"zone {zone['zone']}" for zone in ask_node("/cluster/sdn/zones")]
+    found += [f"VNet {vnet['vnet']}" for vnet in ask_node("/cluster/sdn/vnets")]
     return found
 
 
-def print_result(log: Any) -> bool:
+def why_no_networks() -> str:
+    """What keeps this user from making networks of VMs; empty when nothing does."""
+    if os.geteuid() == 0:
+        return ""
+    if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
+        return "this user can't open /dev/net/tun"
+    tried = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--net", "true"], stderr=subprocess.DEVNULL
+    )
+    return "" if tried.returncode == 0 else "this user may not make network namespaces"
+
+
+def print_results(logs: list[Any]) -> bool:
     """The table of samples. True when all was right."""
-    fine = log.status == "success"
     print("\nWhere the time went (seconds):\n")
     print(f"{'sample':10}" + "".join(f"{step:>11}" for step in STEPS) + f"{'total':>11}   result")
+    return all([print_result(log) for log in logs])
+
+
+def print_result(log: Any) -> bool:
+    fine: bool = log.status == "success"
     for sample in log.samples or []:
         times = (sample.store or {}).get("timings", {})
         score = next(iter((sample.scores or {}).values()), None)
@@ -91,17 +109,21 @@ def main() -> int:
     start_node(command, directory / "node")
     try:
         # Only now, for Inspect reads the environment when it is imported.
+        from attacker_victim import attacker_victim
         from first_light import first_light
         from inspect_ai import eval as inspect_eval
 
-        log = inspect_eval(
-            first_light(),
+        obstacle = why_no_networks()
+        logs = inspect_eval(
+            [first_light(), *([] if obstacle else [attacker_victim()])],
             log_dir=str(directory / "logs"),
             display="plain",
             log_level="info",
             max_samples=3,
-        )[0]
-        fine = print_result(log)
+        )
+        fine = print_results(logs)
+        if obstacle:
+            print(f"\nattacker_victim.py was left out: {obstacle} (docs/local-node.md, Networks).")
         left = left_behind()
         print(f"\nLeft behind on the node: {', '.join(left) if left else 'nothing'}.")
         print(f"The whole demo took {time.monotonic() - started:.0f} s.")

@@ -182,6 +182,30 @@ CHECKS = [
     ),
     ("only root reads CD-ROM drives", "modprobe sr_mod; sleep 1; stat -c %a /dev/sr0", "600"),
     ("the loopback card is up", "sleep 1; cat /sys/class/net/lo/operstate", "unknown"),
+    (
+        "the programs for networks are there",
+        "for t in ip ping arping traceroute nc wget httpd nft sysctl udhcpc udhcpc6 udhcpd dumpleases; "
+        "do command -v $t >/dev/null || echo $t; done",
+        "",
+    ),
+    (
+        "an ordinary user may ping",
+        "su user -c 'ping -q -c 1 127.0.0.1 >/dev/null && echo yes'",
+        "yes",
+    ),
+    (
+        "a page is served and fetched",
+        "mkdir /tmp/www; echo hello >/tmp/www/page; httpd -p 127.0.0.1:8000 -h /tmp/www; "
+        "wget -q -O - http://127.0.0.1:8000/page",
+        "hello",
+    ),
+    ("no netfilter module is loaded at boot", "lsmod | grep -c ^nf", "0"),
+    (
+        "a rule of NAT loads what it needs",
+        "nft 'add table ip t; add chain ip t c { type nat hook postrouting priority 100; }; "
+        "add rule ip t c masquerade'; nft list table ip t | grep -c masquerade",
+        "1",
+    ),
 ]
 
 

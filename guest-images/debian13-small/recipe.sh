@@ -12,6 +12,7 @@ kernel_package=linux-image-cloud-amd64
 packages=(
   qemu-guest-agent busybox-static kmod
   bash procps util-linux adduser passwd python3 findutils grep mawk gzip tar ca-certificates
+  nftables iputils-ping
 )
 # Loaded at once, in this order; then, where no root disk came, the others.
 boot_modules=(virtio_pci virtio_scsi virtio_blk sd_mod virtio_console)
@@ -35,6 +36,17 @@ configure() {
   for applet in init getty udhcpc poweroff reboot halt acpid uevent ifconfig route; do
     ln -sf ../bin/busybox "$root/usr/sbin/$applet"
   done
+  # What guests do with networks: busybox's own programs take no room.
+  for applet in udhcpc6 udhcpd dumpleases httpd; do
+    ln -sf ../bin/busybox "$root/usr/sbin/$applet"
+  done
+  for applet in ip arping traceroute nc wget; do
+    ln -sf busybox "$root/usr/bin/$applet"
+  done
+  mkdir -p "$root/etc/udhcpc" "$root/var/lib/misc"
+  # Where busybox looks by itself, so that `udhcpc -i eth0 -n -q` asks again.
+  ln -sf /usr/lib/guest/udhcpc "$root/etc/udhcpc/default.script"
+  ln -sf /usr/lib/guest/udhcpc6 "$root/etc/udhcpc/default6.script"
   rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/usr/share/zoneinfo \
     "$root"/var/log/*.log "$root"/usr/lib/modules/*/kernel/{sound,drivers/{infiniband,media,gpu/drm/amd}}
   chroot "$root" depmod "$(basename "$(ls -d "$root"/lib/modules/*)")"

@@ -11,32 +11,15 @@ import pytest
 
 from proxmoxsandbox._proxmox_sandbox_environment import ProxmoxSandboxEnvironment
 
-from .conftest import Node, bring_up, config_of, take_down
+from .conftest import Node, bring_up, config_of, take_down, without_polls
 
 MIB = 1 << 20
-TASK = "GET /nodes/{node}/tasks/{upid}/status"
-STATUS = "GET /nodes/{node}/qemu/{vmid}/agent/exec-status"
-PING = "POST /nodes/{node}/qemu/{vmid}/agent/ping"
 
 
 def counted(node: Node, call: Callable[[], Awaitable[Any]]) -> dict[str, int]:
     node.reset_counters()
     anyio.run(call)
     return {name: count for name, count in node.requests().items() if "/_control/" not in name}
-
-
-def without_polls(requests: dict[str, int]) -> int:
-    """All but what waits: one status of each task and command is no poll but its answer."""
-    polls = sum(
-        max(0, requests.get(name, 0) - answers(requests, name)) for name in (TASK, STATUS, PING)
-    )
-    return sum(requests.values()) - polls
-
-
-def answers(requests: dict[str, int], poll: str) -> int:
-    if poll == STATUS:
-        return requests.get("POST /nodes/{node}/qemu/{vmid}/agent/exec", 0)
-    return 1 if poll == PING else 2
 
 
 def test_a_command_costs_two(node: Node, user_vm: ProxmoxSandboxEnvironment) -> None:
