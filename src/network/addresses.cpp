@@ -15,6 +15,8 @@ using pve::agent::Interface;
 
 namespace {
 
+constexpr auto patience_with_the_rest = 3s;
+
 /// False for what every interface has of its own accord.
 bool counts(const std::string& text) {
   boost::system::error_code error;
@@ -69,16 +71,18 @@ bool may_pass(const Error& error) {
 
 }  // namespace
 
-bool AddressWait::satisfied_by(const std::vector<Interface>& seen) const {
-  bool any_dhcp = false;
-  bool any_address = false;
+AddressWait::Up AddressWait::state(const std::vector<Interface>& seen) const {
+  std::size_t with_dhcp = 0;
+  std::size_t with_address = 0;
   for (const auto& card : cards_) {
     const auto addresses = addresses_of(card, seen);
-    if (card.fixed && !has(addresses, *card.fixed)) return false;
-    any_dhcp = any_dhcp || card.has_dhcp;
-    any_address = any_address || (card.has_dhcp && !addresses.empty());
+    if (card.fixed && !has(addresses, *card.fixed)) return Up::no;
+    if (!card.has_dhcp) continue;
+    ++with_dhcp;
+    if (!addresses.empty()) ++with_address;
   }
-  return any_address || !any_dhcp;
+  if (with_address == with_dhcp) return Up::wholly;
+  return with_address > 0 ? Up::partly : Up::no;
 }
 
 Addresses AddressWait::addresses(const std::vector<Interface>& seen) const {
@@ -108,6 +112,7 @@ awaitable<Addresses> wait_for_addresses(pve::Client& client, pve::VmRef vm,
                                         std::vector<FittedCard> cards, std::string text,
                                         Deadline limit) {
   const AddressWait wait{cards};
+  std::optional<SteadyTime> partly_since;
   for (auto pause = 100ms;; pause = std::min(pause * 3 / 2, 1000ms)) {
     std::optional<Error> failure;
     std::vector<Interface> seen;
@@ -121,8 +126,14 @@ awaitable<Addresses> wait_for_addresses(pve::Client& client, pve::VmRef vm,
       co_return co_await booked(client, cards);
     }
     if (failure && !may_pass(*failure)) throw *failure;
-    if (!failure && wait.satisfied_by(seen)) co_return wait.addresses(seen);
-    if (limit.passed(std::chrono::steady_clock::now())) {
+    const auto now = std::chrono::steady_clock::now();
+    const auto state = failure ? AddressWait::Up::no : wait.state(seen);
+    if (state == AddressWait::Up::partly && !partly_since) partly_since = now;
+    const bool long_enough = partly_since && now - *partly_since > patience_with_the_rest;
+    if (state == AddressWait::Up::wholly || (state == AddressWait::Up::partly && long_enough)) {
+      co_return wait.addresses(seen);
+    }
+    if (limit.passed(now)) {
       throw Error{Errc::unavailable, fmt::format("{} did not get its address in time: {}", text,
                                                  failure ? failure->said : wait.missing(seen))}
           .with_hint(

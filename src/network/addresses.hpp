@@ -5,6 +5,7 @@
 #include "pve/ids.hpp"
 #include "support/async.hpp"
 
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
@@ -28,12 +29,13 @@ using Addresses = std::map<std::string, std::vector<std::string>>;
 
 /// Decides from what a guest shows whether it has come up on its networks. No socket, no clock.
 ///
-/// It has when every booked address is there, and one card at least of those with DHCP has an
-/// address: a guest is free to leave its other cards alone.
+/// It has wholly when every booked address is there, and every card with DHCP has an address;
+/// partly when one of these has: a guest is free to leave its other cards alone.
 class AddressWait {
  public:
   explicit AddressWait(std::vector<FittedCard> cards) : cards_{std::move(cards)} {}
-  bool satisfied_by(const std::vector<pve::agent::Interface>& seen) const;
+  enum class Up : std::uint8_t { no, partly, wholly };
+  Up state(const std::vector<pve::agent::Interface>& seen) const;
   Addresses addresses(const std::vector<pve::agent::Interface>& seen) const;
   /// "lan (BC:24:11:00:00:01) should have 10.1.0.9; the guest shows eth0 ... with no address"
   std::string missing(const std::vector<pve::agent::Interface>& seen) const;
@@ -42,8 +44,9 @@ class AddressWait {
   std::vector<FittedCard> cards_;
 };
 
-/// Waits until the guest has its addresses. Where its agent can't tell, the server's bookings are
-/// returned, unseen. Error{unavailable} at `limit`, with what was seen.
+/// Waits until the guest has its addresses, 3 s for the last ones of several cards. Where its agent
+/// can't tell, the server's bookings are returned, unseen. Error{unavailable} at `limit`, with what
+/// was seen.
 awaitable<Addresses> wait_for_addresses(pve::Client& client, pve::VmRef vm,
                                         std::vector<FittedCard> cards, std::string text,
                                         Deadline limit);

@@ -12,7 +12,12 @@
 
 namespace px::sandbox {
 
+using namespace std::chrono_literals;
+
 namespace {
+
+/// For so long the numbers after a free one are taken for free, too: a sample's VMs start together.
+constexpr auto vmids_in_a_row = 5s;
 
 std::string template_note(const RunId& run) {
   return fmt::format(
@@ -142,15 +147,18 @@ awaitable<std::vector<pve::firewall::Rule>> Host::rules_among_strangers(
   co_return network::rules_among_strangers(subnets, foreign);
 }
 
-awaitable<pve::Vmid> Host::next_vmid() {
+awaitable<pve::Vmid> Host::next_vmid(bool was_taken) {
   const auto permit = co_await look_up_.acquire();
-  auto proposed = co_await pve::cluster::next_id(client_);
-  // Samples that start side by side would all be proposed the same one.
-  if (last_vmid_ && proposed <= *last_vmid_) {
-    proposed = pve::Vmid::from_number(std::int64_t{last_vmid_->number()} + 1);
+  const auto now = std::chrono::steady_clock::now();
+  const bool fresh = now - asked_for_vmid_ < vmids_in_a_row;
+  if (!fresh || was_taken) {
+    auto proposed = co_await pve::cluster::next_id(client_);
+    asked_for_vmid_ = now;
+    if (!last_vmid_ || proposed > *last_vmid_) co_return *(last_vmid_ = proposed);
   }
-  last_vmid_ = proposed;
-  co_return proposed;
+  // VMs that start side by side would all be proposed the same one.
+  last_vmid_ = pve::Vmid::from_number(std::int64_t{last_vmid_->number()} + 1);
+  co_return *last_vmid_;
 }
 
 }  // namespace px::sandbox

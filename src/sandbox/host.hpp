@@ -51,9 +51,9 @@ class Host {
   awaitable<std::vector<pve::firewall::Rule>> rules_among_strangers(
       std::optional<pve::VnetId> vnet);
 
-  /// A VMID that is free and that no other start of this process was given. Another process may
-  /// take it first: on already_exists ask again.
-  awaitable<pve::Vmid> next_vmid();
+  /// A VMID that is free, as far as is known, and that no other start of this process was given.
+  /// When another process has taken it (already_exists), ask again with `was_taken`.
+  awaitable<pve::Vmid> next_vmid(bool was_taken = false);
 
   /// At most two guests are waited for at once: a ping of a silent agent holds one of the server's
   /// three workers for 3 s (pve-facts sections 2 and 9).
@@ -75,6 +75,7 @@ class Host {
   bool iso_storage_known_ = false;
   std::optional<pve::StorageId> iso_storage_;
   std::optional<pve::Vmid> last_vmid_;
+  SteadyTime asked_for_vmid_ = SteadyTime::min();
   Semaphore look_up_{1};
 };
 

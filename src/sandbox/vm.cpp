@@ -140,7 +140,7 @@ awaitable<void> Vm::clone(const image::Template& base) {
   const Timer timer{clone_};
   const auto limit = Deadline::after(task_limit);
   for (int attempt = 0;; ++attempt) {
-    const pve::VmRef target{host_->node(), co_await host_->next_vmid()};
+    const pve::VmRef target{host_->node(), co_await host_->next_vmid(attempt > 0)};
     pve::qemu::Clone what{target.vmid};
     what.name = spec_.name.value_or(fmt::format("inspect-{}-{}", mark_.run, target.vmid));
     what.description = describe_mark(mark_);

@@ -7,6 +7,7 @@ namespace px::network {
 namespace {
 
 using pve::agent::Interface;
+using Up = AddressWait::Up;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
@@ -29,38 +30,42 @@ struct Row {
   const char* name;
   std::vector<FittedCard> cards;
   std::vector<Interface> seen;
-  bool satisfied;
+  AddressWait::Up state;
 };
 
 class AddressWaits : public ::testing::TestWithParam<Row> {};
 
 TEST_P(AddressWaits, endsWhenTheGuestIsOnItsNetworks) {
   const AddressWait wait{GetParam().cards};
-  EXPECT_EQ(wait.satisfied_by(GetParam().seen), GetParam().satisfied);
+  EXPECT_EQ(wait.state(GetParam().seen), GetParam().state);
 }
 
 INSTANTIATE_TEST_SUITE_P(
     Rows, AddressWaits,
     ::testing::Values(
-        Row{"noCards", {}, {loopback}, true},
-        Row{"aWireWithoutAddresses", {card("wire", mac1, false)}, {eth0_without}, true},
-        Row{"noLeaseYet", {card("lan", mac1, true)}, {loopback, eth0_without}, false},
-        Row{"aLease", {card("lan", mac1, true)}, {loopback, eth0}, true},
-        Row{"aLeaseOfAnotherCard", {card("lan", mac1, true)}, {eth1}, false},
-        Row{"oneOfTwoCardsIsEnough",
+        Row{"noCards", {}, {loopback}, Up::wholly},
+        Row{"aWireWithoutAddresses", {card("wire", mac1, false)}, {eth0_without}, Up::wholly},
+        Row{"noLeaseYet", {card("lan", mac1, true)}, {loopback, eth0_without}, Up::no},
+        Row{"aLease", {card("lan", mac1, true)}, {loopback, eth0}, Up::wholly},
+        Row{"aLeaseOfAnotherCard", {card("lan", mac1, true)}, {eth1}, Up::no},
+        Row{"oneOfTwoCards",
             {card("lan", mac1, true), card("dmz", mac2, true)},
             {eth0},
-            true},
+            Up::partly},
+        Row{"bothCards",
+            {card("lan", mac1, true), card("dmz", mac2, true)},
+            {eth0, eth1},
+            Up::wholly},
         Row{"aWireDoesNotStandForACardWithDhcp",
             {card("lan", mac1, true), card("wire", mac2, false)},
             {eth1},
-            false},
-        Row{"anotherAddressThanTheBooked", {card("lan", mac1, true, "10.1.0.9")}, {eth0}, false},
-        Row{"theBookedAddress", {card("lan", mac1, true, "10.1.0.50")}, {eth0}, true},
+            Up::no},
+        Row{"anotherAddressThanTheBooked", {card("lan", mac1, true, "10.1.0.9")}, {eth0}, Up::no},
+        Row{"theBookedAddress", {card("lan", mac1, true, "10.1.0.50")}, {eth0}, Up::wholly},
         Row{"everyBookedAddressIsNeeded",
             {card("lan", mac1, true, "10.1.0.50"), card("dmz", mac2, true, "10.2.0.8")},
             {eth0, eth1},
-            false}),
+            Up::no}),
     [](const auto& info) { return info.param.name; });
 
 TEST(AddressWait, tellsAddressesByNetworkWithoutLinkLocalOnes) {
