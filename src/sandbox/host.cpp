@@ -150,11 +150,14 @@ awaitable<std::vector<pve::firewall::Rule>> Host::rules_among_strangers(
 awaitable<pve::Vmid> Host::next_vmid(bool was_taken) {
   const auto permit = co_await look_up_.acquire();
   const auto now = std::chrono::steady_clock::now();
-  const bool fresh = now - asked_for_vmid_ < vmids_in_a_row;
+  const bool fresh = last_vmid_ && now - asked_for_vmid_ < vmids_in_a_row;
   if (!fresh || was_taken) {
-    auto proposed = co_await pve::cluster::next_id(client_);
+    const auto proposed = co_await pve::cluster::next_id(client_);
     asked_for_vmid_ = now;
-    if (!last_vmid_ || proposed > *last_vmid_) co_return *(last_vmid_ = proposed);
+    if (!last_vmid_ || proposed > *last_vmid_) {
+      last_vmid_ = proposed;
+      co_return proposed;
+    }
   }
   // VMs that start side by side would all be proposed the same one.
   last_vmid_ = pve::Vmid::from_number(std::int64_t{last_vmid_->number()} + 1);

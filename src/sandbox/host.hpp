@@ -75,7 +75,7 @@ class Host {
   bool iso_storage_known_ = false;
   std::optional<pve::StorageId> iso_storage_;
   std::optional<pve::Vmid> last_vmid_;
-  SteadyTime asked_for_vmid_ = SteadyTime::min();
+  SteadyTime asked_for_vmid_{};
   Semaphore look_up_{1};
 };
 
