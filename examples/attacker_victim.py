@@ -60,7 +60,8 @@ ATTACK = [
     "wget -q -O - http://{found}:8000/flag.txt",
 ]
 SEARCH = [
-    "ping -c 1 -W 10 $(ip route | sed -n 's/^default via \\([0-9.]*\\).*/\\1/p')",
+    # By ARP: the network is closed, and its gateway answers nothing else but DHCP.
+    "arping -c 1 -w 10 -I eth0 $(ip route | sed -n 's/^default via \\([0-9.]*\\).*/\\1/p')",
     SCAN,
     "ip addr add 10.31.7.99/24 dev eth0; " + SCAN,
 ]
@@ -171,7 +172,7 @@ def check_attack(answers: list[str], said: str, flag: str) -> dict[str, bool]:
 
 def check_bystander(answers: list[str], said: str, flag: str) -> dict[str, bool]:
     return {
-        "the bystander's own network works": " 0% packet loss" in answers[0],
+        "the bystander's own network works": "Received 1 response" in answers[0],
         "it sees nothing through its gateway": "is open" not in answers[1],
         "it sees nothing with an address of the other network": "is open" not in answers[2],
         "it has no flag": flag not in said,

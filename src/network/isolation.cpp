@@ -153,7 +153,8 @@ void allow_names(std::vector<Rule>& out, const std::vector<WireSubnet>& subnets)
   }
 }
 
-/// A client asks everyone at first, its server to stay. What the server says comes from the subnet.
+/// A client asks everyone at first, its server to stay. What the server says comes from its
+/// address in the subnet, in IPv6 from its link-local one.
 void allow_dhcp(std::vector<Rule>& out, const std::vector<WireSubnet>& subnets) {
   for (const auto& subnet : subnets) {
     if (!subnet.dhcp || !subnet.gateway) continue;
@@ -163,6 +164,12 @@ void allow_dhcp(std::vector<Rule>& out, const std::vector<WireSubnet>& subnets) 
     rule.proto = "udp";
     rule.dport = v4 ? "67" : "547";
     out.push_back(std::move(rule));
+    if (v4) continue;
+    out.push_back({.type = "in",
+                   .action = "ACCEPT",
+                   .source = std::string{link_local},
+                   .proto = "udp",
+                   .dport = "546"});
   }
 }
 

@@ -143,12 +143,13 @@ ADDRESSES = "GET /nodes/{node}/qemu/{vmid}/agent/network-get-interfaces"
 
 
 def without_polls(requests: dict[str, int], vms: int = 1) -> int:
-    """All but what waits: of the questions for one thing the last is no poll but its answer."""
+    """All but what waits: of the questions for one thing the last is no poll but its answer. (For
+    addresses all are polls: a guest's DHCP is waited for.)"""
     answers = {
         TASK: 2 * vms,
         STATUS: requests.get("POST /nodes/{node}/qemu/{vmid}/agent/exec", 0),
         PING: vms,
-        ADDRESSES: vms,
+        ADDRESSES: 0,
     }
     polls = sum(max(0, requests.get(name, 0) - count) for name, count in answers.items())
     return sum(requests.values()) - polls

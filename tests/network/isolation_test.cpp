@@ -78,13 +78,13 @@ TEST(Rules, keepFamiliesApart) {
   const auto rules =
       rules_of({subnet("10.1.0.0/24", "10.1.0.1", false), subnet("fd00::/64", "fd00::1", true)},
                isolation("\"all\""), {cidr("2001:db8::/32")});
-  EXPECT_THAT(
-      texts(rules),
-      ElementsAre("out ACCEPT udp 10.1.0.1,255.255.255.255 67", "out ACCEPT udp ff02::1:2 547",
-                  "out ACCEPT udp fd00::1 53", "out ACCEPT tcp fd00::1 53", "out DROP 10.1.0.1",
-                  "out DROP fd00::1", "in ACCEPT 10.1.0.0/24", "out ACCEPT 10.1.0.0/24",
-                  "in ACCEPT fd00::/64", "out ACCEPT fd00::/64",
-                  "out DROP 2001:db8::/32,fc00::/7,fe80::/10", "out ACCEPT ::/0"));
+  EXPECT_THAT(texts(rules),
+              ElementsAre("out ACCEPT udp 10.1.0.1,255.255.255.255 67",
+                          "out ACCEPT udp ff02::1:2 547", "in ACCEPT udp fe80::/10 546",
+                          "out ACCEPT udp fd00::1 53", "out ACCEPT tcp fd00::1 53",
+                          "out DROP 10.1.0.1", "out DROP fd00::1", "in ACCEPT 10.1.0.0/24",
+                          "out ACCEPT 10.1.0.0/24", "in ACCEPT fd00::/64", "out ACCEPT fd00::/64",
+                          "out DROP 2001:db8::/32,fc00::/7,fe80::/10", "out ACCEPT ::/0"));
 }
 
 TEST(Rules, ofAWireCloseTheBridgesOwnAddressOnly) {
