@@ -163,8 +163,9 @@ awaitable<std::vector<Zone>> zones(Client& client) {
 
 awaitable<void> create_zone(Client& client, ZoneId zone, bool with_dhcp, Change change) {
   Params params;
-  params.add("type", "simple").add("zone", zone).add("lock-token", change.token);
+  params.add("type", "simple").add("zone", zone);
   if (with_dhcp) params.add("ipam", "pve").add("dhcp", "dnsmasq");
+  params.add("lock-token", change.token);
   auto is_there = [&client, &zone]() -> awaitable<bool> {
     const auto all = co_await zones(client);
     co_return std::ranges::any_of(all, [&](const Zone& other) { return other.id == zone; });
@@ -232,7 +233,7 @@ awaitable<std::vector<Subnet>> subnets(Client& client, VnetId vnet) {
 
 awaitable<void> create_subnet(Client& client, NewSubnet subnet, Change change) {
   Params params;
-  params.add("type", "subnet").add("subnet", subnet.cidr).add("lock-token", change.token);
+  params.add("type", "subnet").add("subnet", subnet.cidr);
   params.add_if(!subnet.gateway.empty(), "gateway", subnet.gateway);
   params.add_if(subnet.snat, "snat", true);
   std::vector<std::string> ranges;
@@ -240,6 +241,7 @@ awaitable<void> create_subnet(Client& client, NewSubnet subnet, Change change) {
     ranges.push_back(fmt::format("start-address={},end-address={}", range.start, range.end));
   }
   params.add_list("dhcp-range", std::move(ranges));
+  params.add("lock-token", change.token);
   auto is_there = [&]() -> awaitable<bool> {
     const auto all = co_await subnets(client, subnet.vnet);
     co_return std::ranges::any_of(all,
