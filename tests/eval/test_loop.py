@@ -32,7 +32,7 @@ def seconds_in_run_queue() -> float:
 @pytest.fixture
 def right_of_way(user_vm: ProxmoxSandboxEnvironment) -> Iterator[None]:
     """All threads of this process, the core's too, go before whatever else the machine does, and
-    Python does not look through what Inspect and the other tests have made so far: 50 ms alone."""
+    Python does not look through what Inspect and the other tests have made so far: 0.1 s at once."""
 
     def schedule(policy: int, priority: int) -> None:
         for task in Path("/proc/self/task").iterdir():
