@@ -76,16 +76,13 @@ awaitable<void> add_troubles(pve::Client& client, const pve::NodeName& node,
   }
 }
 
-awaitable<void> add_host_ranges(pve::Client& client, const pve::NodeName& node,
-                                const std::vector<VnetEntry>& vnets, std::vector<HostRange>& out) {
-  for (const auto& interface : co_await pve::nodes::interfaces(client, node)) {
+awaitable<void> add_ranges_of_host(pve::Client& client, const pve::NodeName& node,
+                                   const std::vector<VnetEntry>& vnets,
+                                   std::vector<HostRange>& out) {
+  for (auto& range : co_await host_ranges(client, node)) {
     const bool vnet = std::ranges::any_of(
-        vnets, [&](const auto& entry) { return entry.vnet.id.text() == interface.name; });
-    if (vnet) continue;
-    for (const auto& cidr : interface.cidrs) {
-      out.push_back(
-          {fmt::format("{} of node {}", interface.name, node), Cidr::around(interface.name, cidr)});
-    }
+        vnets, [&](const auto& entry) { return entry.vnet.id.text() == range.interface; });
+    if (!vnet) out.push_back(std::move(range));
   }
 }
 
@@ -126,6 +123,8 @@ awaitable<std::vector<pve::firewall::Group>> list_groups(pve::Client& client) {
 }
 
 awaitable<void> fill(pve::Client& client, const std::vector<sdn::Zone>& zones, Inventory& out) {
+  // Before the VNets: a group comes after its VNet, and goes before it.
+  const auto groups = co_await list_groups(client);
   auto vnets = co_await list_vnets(client);
 
   const auto nodes = co_await pve::nodes::list(client);
@@ -137,7 +136,7 @@ awaitable<void> fill(pve::Client& client, const std::vector<sdn::Zone>& zones, I
   const bool dhcp = std::ranges::any_of(zones, [](const auto& zone) { return !zone.dhcp.empty(); });
   for (const auto& node : online) {
     co_await add_troubles(client, node, vnets);
-    co_await add_host_ranges(client, node, vnets, out.host_ranges);
+    co_await add_ranges_of_host(client, node, vnets, out.host_ranges);
     if (!dhcp) continue;
     const auto installed = co_await pve::nodes::is_installed(client, node, "dnsmasq");
     if (installed == std::optional{false}) out.without_dnsmasq.push_back(node);
@@ -152,8 +151,7 @@ awaitable<void> fill(pve::Client& client, const std::vector<sdn::Zone>& zones, I
     std::ranges::copy_if(bookings, std::back_inserter(entry.bookings),
                          [&](const auto& booking) { return booking.vnet == entry.vnet.id; });
   }
-  // After the VNets: a group is there before its VNet, and goes after it.
-  out.lost_groups = lost_groups_of(co_await list_groups(client), vnets);
+  out.lost_groups = lost_groups_of(groups, vnets);
   out.zones = sort_out(zones, vnets);
 }
 
@@ -243,31 +241,14 @@ std::vector<Overlap> overlaps_of(const Inventory& inventory) {
   return out;
 }
 
-std::string_view state_name(sdn::State state) {
-  switch (state) {
-    case sdn::State::created:
-      return "new";
-    case sdn::State::changed:
-      return "changed";
-    case sdn::State::deleted:
-      return "deleted";
-    case sdn::State::applied:
-      break;
-  }
-  return "";
-}
-
 std::vector<std::string> pending_of(const ZoneEntry& zone) {
   std::vector<std::string> out;
-  const auto note = [&](const std::string& what, sdn::State state) {
-    if (state != sdn::State::applied)
-      out.push_back(fmt::format("{} ({})", what, state_name(state)));
-  };
-  note(fmt::format("zone {}", zone.zone.id), zone.zone.state);
+  note_pending(out, fmt::format("zone {}", zone.zone.id), zone.zone.state);
   for (const auto& entry : zone.vnets) {
-    note(fmt::format("VNet {}", entry.vnet.id), entry.vnet.state);
+    note_pending(out, fmt::format("VNet {}", entry.vnet.id), entry.vnet.state);
     for (const auto& subnet : entry.subnets) {
-      note(fmt::format("subnet {} of VNet {}", subnet.cidr, entry.vnet.id), subnet.state);
+      note_pending(out, fmt::format("subnet {} of VNet {}", subnet.cidr, entry.vnet.id),
+                   subnet.state);
     }
   }
   return out;
@@ -275,13 +256,9 @@ std::vector<std::string> pending_of(const ZoneEntry& zone) {
 
 std::vector<ZoneEntry> sort_out(const std::vector<sdn::Zone>& zones,
                                 const std::vector<VnetEntry>& vnets) {
-  // A zone on its way out is still whose it was.
-  auto all_zones = zones;
   std::vector<sdn::Vnet> all_vnets;
-  for (auto& zone : all_zones) zone.state = sdn::State::applied;
   for (const auto& entry : vnets) all_vnets.push_back(entry.vnet);
-  for (auto& vnet : all_vnets) vnet.state = sdn::State::applied;
-  const auto ours = ours_of(all_zones, all_vnets);
+  const auto ours = ours_of(zones, all_vnets);
 
   std::vector<ZoneEntry> out;
   for (const auto& zone : zones) {
@@ -318,10 +295,7 @@ std::vector<std::string> bridges_of(const std::map<std::string, std::string>& op
   constexpr std::string_view key = "bridge=";
   std::set<std::string> out;
   for (const auto& [name, value] : options) {
-    const bool card =
-        name.starts_with("net") && name.size() > 3 &&
-        std::ranges::all_of(name.substr(3), [](char c) { return c >= '0' && c <= '9'; });
-    if (!card) continue;
+    if (!pve::qemu::is_card(name)) continue;
     for (std::size_t at = 0; at < value.size();) {
       const auto end = std::min(value.find(',', at), value.size());
       const auto part = std::string_view{value}.substr(at, end - at);

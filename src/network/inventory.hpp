@@ -48,12 +48,6 @@ struct ZoneEntry {
   Remains remains() const;
 };
 
-/// A node's own address with its network.
-struct HostRange {
-  std::string owner;  ///< "vmbr0 of node pve1"
-  Cidr cidr;
-};
-
 /// A security group of ours that belongs to no VNet any more: it was named like one.
 struct LostGroup {
   std::string name;
@@ -92,8 +86,6 @@ struct Overlap {
 std::vector<Overlap> overlaps_of(const Inventory& inventory);
 /// "zone abc123z (new)", for each change of the zone that is not applied.
 std::vector<std::string> pending_of(const ZoneEntry& zone);
-/// new, changed or deleted; empty for what is applied.
-std::string_view state_name(pve::sdn::State state);
 
 /// Zones with what belongs to them, from what a server lists. Pure; sorted by name.
 std::vector<ZoneEntry> sort_out(const std::vector<pve::sdn::Zone>& zones,

@@ -26,13 +26,10 @@ awaitable<void> add_subnets(pve::Client& client, const sdn::Vnet& vnet, std::vec
   }
 }
 
-awaitable<void> add_interfaces(pve::Client& client, const pve::NodeName& node,
-                               std::vector<Taken>& out) {
-  for (const auto& interface : co_await pve::nodes::interfaces(client, node)) {
-    for (const auto& cidr : interface.cidrs) {
-      out.push_back(
-          {Cidr::around(interface.name, cidr), fmt::format("{} of node {}", interface.name, node)});
-    }
+awaitable<void> add_host_ranges(pve::Client& client, const pve::NodeName& node,
+                                std::vector<Taken>& out) {
+  for (auto& range : co_await host_ranges(client, node)) {
+    out.push_back({range.cidr, std::move(range.owner)});
   }
 }
 
@@ -95,20 +92,6 @@ awaitable<void> remove_vnet(pve::Client& client, const pve::VnetId& vnet,
   co_await sdn::remove_vnet(client, vnet, change);
 }
 
-std::string text_of(sdn::State state) {
-  switch (state) {
-    case sdn::State::created:
-      return "new";
-    case sdn::State::changed:
-      return "changed";
-    case sdn::State::deleted:
-      return "deleted";
-    case sdn::State::applied:
-      break;
-  }
-  return "applied";
-}
-
 /// Why a zone's networks are not there yet; empty when they are.
 awaitable<std::string> missing_in(pve::Client& client, const pve::NodeName& node,
                                   const NetworkSet& set) {
@@ -130,6 +113,17 @@ Remains remains_of(const NetworkSet& set) {
   return {set.zone, set.vnets};
 }
 
+awaitable<std::vector<HostRange>> host_ranges(pve::Client& client, pve::NodeName node) {
+  std::vector<HostRange> out;
+  for (const auto& interface : co_await pve::nodes::interfaces(client, node)) {
+    for (const auto& cidr : interface.cidrs) {
+      out.push_back({fmt::format("{} of node {}", interface.name, node),
+                     Cidr::around(interface.name, cidr), interface.name});
+    }
+  }
+  co_return out;
+}
+
 awaitable<Survey> survey(pve::Client& client, pve::NodeName node) {
   Survey out;
   try {
@@ -145,7 +139,7 @@ awaitable<Survey> survey(pve::Client& client, pve::NodeName node) {
   for (const auto& vnet : out.vnets) {
     if (vnet.state != sdn::State::deleted) work.push_back(add_subnets(client, vnet, out.taken));
   }
-  work.push_back(add_interfaces(client, node, out.taken));
+  work.push_back(add_host_ranges(client, node, out.taken));
   co_await all(std::move(work));
   for (auto& group : co_await pve::firewall::groups(client)) {
     out.groups.push_back(std::move(group.name));
@@ -155,15 +149,33 @@ awaitable<Survey> survey(pve::Client& client, pve::NodeName node) {
 
 // --- decisions -----------------------------------------------------------------------------------
 
+std::string_view state_name(sdn::State state) {
+  switch (state) {
+    case sdn::State::created:
+      return "new";
+    case sdn::State::changed:
+      return "changed";
+    case sdn::State::deleted:
+      return "deleted";
+    case sdn::State::applied:
+      break;
+  }
+  return "";
+}
+
+void note_pending(std::vector<std::string>& out, const std::string& what, sdn::State state) {
+  if (state == sdn::State::applied) return;
+  out.push_back(fmt::format("{} ({})", what, state_name(state)));
+}
+
 std::vector<std::string> pending_changes(const Survey& survey) {
   std::vector<std::string> out;
-  const auto note = [&](std::string_view kind, const std::string& id, sdn::State state) {
-    if (state != sdn::State::applied) {
-      out.push_back(fmt::format("{} {} ({})", kind, id, text_of(state)));
-    }
-  };
-  for (const auto& zone : survey.zones) note("zone", zone.id.text(), zone.state);
-  for (const auto& vnet : survey.vnets) note("VNet", vnet.id.text(), vnet.state);
+  for (const auto& zone : survey.zones) {
+    note_pending(out, fmt::format("zone {}", zone.id), zone.state);
+  }
+  for (const auto& vnet : survey.vnets) {
+    note_pending(out, fmt::format("VNet {}", vnet.id), vnet.state);
+  }
   return out;
 }
 

@@ -28,6 +28,14 @@ struct Remains {
 };
 Remains remains_of(const NetworkSet& set);
 
+/// A network that a node has an address of its own in.
+struct HostRange {
+  std::string owner;  ///< "vmbr0 of node pve1"
+  Cidr cidr;
+  std::string interface{};
+};
+awaitable<std::vector<HostRange>> host_ranges(pve::Client& client, pve::NodeName node);
+
 /// Somebody's range.
 struct Taken {
   Cidr cidr;
@@ -49,7 +57,11 @@ awaitable<Survey> survey(pve::Client& client, pve::NodeName node);
 
 /// --- decisions ---------------------------------------------------------------------------------
 
-/// "zone abc (new)", for each change that is not applied.
+/// new, changed or deleted; empty for what is applied.
+std::string_view state_name(pve::sdn::State state);
+/// Adds "zone abc (new)", unless it is applied.
+void note_pending(std::vector<std::string>& out, const std::string& what, pve::sdn::State state);
+/// That for each zone and VNet.
 std::vector<std::string> pending_changes(const Survey& survey);
 /// The ranges that are taken when these sets are gone.
 std::vector<Taken> taken_without(const Survey& survey, const std::vector<Remains>& sets);

@@ -42,15 +42,6 @@ std::string group_path(const std::string& name) {
   return "/cluster/firewall/groups/" + percent_encode(name);
 }
 
-/// Fine when it is gone, as a repeat finds it whose first answer was lost.
-awaitable<void> remove(Client& client, std::string path, CallOptions options) {
-  try {
-    co_await client.del(std::move(path), {}, std::move(options));
-  } catch (const Error& error) {
-    if (error.kind != Errc::not_found) throw;
-  }
-}
-
 /// 0 for a group that is gone.
 awaitable<std::size_t> count_rules(Client& client, std::string group) {
   try {
@@ -134,9 +125,9 @@ awaitable<void> remove_group(Client& client, std::string name, Deadline deadline
   const auto options = options_of(deadline, "remove security group " + name);
   // The highest first: when an answer is lost, the repeat hits no other rule.
   for (auto left = co_await count_rules(client, group_path(name)); left > 0; --left) {
-    co_await remove(client, fmt::format("{}/{}", group_path(name), left - 1), options);
+    co_await remove_if_there(client, fmt::format("{}/{}", group_path(name), left - 1), {}, options);
   }
-  co_await remove(client, group_path(name), options);
+  co_await remove_if_there(client, group_path(name), {}, options);
 }
 
 // --- of one VM -----------------------------------------------------------------------------------

@@ -32,4 +32,14 @@ awaitable<void> create_once(Client& client, std::string path, Params params, Cal
   if (!co_await is_there()) throw *lost;
 }
 
+awaitable<void> remove_if_there(Client& client, std::string path, Params query,
+                                CallOptions options) {
+  options.repeatable = true;
+  try {
+    co_await client.del(std::move(path), std::move(query), std::move(options));
+  } catch (const Error& error) {
+    if (error.kind != Errc::not_found) throw;
+  }
+}
+
 }  // namespace px::pve

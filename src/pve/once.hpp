@@ -16,4 +16,8 @@ bool answer_was_lost(const Error& error) noexcept;
 awaitable<void> create_once(Client& client, std::string path, Params params, CallOptions options,
                             std::function<awaitable<bool>()> is_there);
 
+/// A DELETE; fine when the thing is gone, as a repeat finds it whose first answer was lost.
+awaitable<void> remove_if_there(Client& client, std::string path, Params query,
+                                CallOptions options);
+
 }  // namespace px::pve

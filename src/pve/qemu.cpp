@@ -114,6 +114,11 @@ std::vector<std::string> split_tags(std::string_view text) {
   return tags;
 }
 
+bool is_card(std::string_view option) noexcept {
+  return option.size() > 3 && option.starts_with("net") &&
+         option.find_first_not_of("0123456789", 3) == std::string_view::npos;
+}
+
 std::string VmConfigMap::get(std::string_view option) const {
   const auto found = values.find(std::string{option});
   return found == values.end() ? std::string{} : found->second;

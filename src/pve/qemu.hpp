@@ -33,6 +33,8 @@ struct VmConfigMap {
   /// Empty when unset.
   std::string get(std::string_view option) const;
 };
+/// Whether an option is a network card: net0, net1...
+bool is_card(std::string_view option) noexcept;
 /// The configuration, with pending changes applied.
 awaitable<VmConfigMap> config(Client& client, VmRef vm);
 

@@ -45,14 +45,8 @@ CallOptions options_of(const Change& change, std::string doing) {
 }
 
 awaitable<void> remove(Client& client, std::string path, Change change, std::string doing) {
-  auto options = options_of(change, std::move(doing));
-  options.repeatable = true;
-  try {
-    co_await client.del(std::move(path), Params{}.add("lock-token", change.token),
-                        std::move(options));
-  } catch (const Error& error) {
-    if (error.kind != Errc::not_found) throw;
-  }
+  co_await remove_if_there(client, std::move(path), Params{}.add("lock-token", change.token),
+                           options_of(change, std::move(doing)));
 }
 
 std::string vnet_path(const VnetId& vnet, std::string_view rest = {}) {
@@ -311,19 +305,13 @@ awaitable<void> move_booking(Client& client, ZoneId zone, VnetId vnet, std::stri
 }
 
 awaitable<void> remove_booking(Client& client, Booking booking, Deadline deadline) {
-  try {
-    co_await client.del(vnet_path(booking.vnet, "/ips"),
-                        Params{}
-                            .add("zone", booking.zone)
-                            .add("ip", booking.ip)
-                            .add_if(!booking.mac.empty(), "mac", booking.mac),
-                        {.deadline = deadline,
-                         .repeatable = true,
-                         .wait_for_lock = true,
-                         .doing = fmt::format("free {} of VNet {}", booking.ip, booking.vnet)});
-  } catch (const Error& error) {
-    if (error.kind != Errc::not_found) throw;
-  }
+  co_await remove_if_there(client, vnet_path(booking.vnet, "/ips"),
+                           Params{}
+                               .add("zone", booking.zone)
+                               .add("ip", booking.ip)
+                               .add_if(!booking.mac.empty(), "mac", booking.mac),
+                           options_of({.deadline = deadline},
+                                      fmt::format("free {} of VNet {}", booking.ip, booking.vnet)));
 }
 
 // --- applying ------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@
 #include "pve/nodes.hpp"
 #include "pve/storage.hpp"
 #include "pve/version.hpp"
+#include "sandbox/doctor_rights.hpp"
 
 #include <fmt/format.h>
 
@@ -21,12 +22,7 @@ using State = Finding::State;
 constexpr pve::Version oldest{8, 2, 7};
 
 /// What the provider does on a node, and the privilege it takes (pve-facts section 15).
-struct Need {
-  std::string_view path;
-  std::string_view privilege;
-  std::string_view purpose;
-};
-constexpr Need needs[] = {
+const std::vector<Need> needs_of_vms{
     {"/vms", "VM.Allocate", "create and delete VMs"},
     {"/vms", "VM.Audit", "list VMs"},
     {"/vms", "VM.Clone", "clone templates"},
@@ -122,25 +118,14 @@ awaitable<void> look_at_storages(pve::Client& client, std::vector<Finding>& out)
 
 awaitable<void> look_at_permissions(pve::Client& client, const pve::Version& version,
                                     std::vector<Finding>& out) {
-  const auto held = co_await pve::access::permissions(client);
-  std::vector<std::string> missing;
-  const auto check = [&](std::string_view path, std::string_view privilege,
-                         std::string_view purpose) {
-    if (!pve::access::holds(held, path, privilege)) {
-      missing.push_back(fmt::format("{} on {} ({})", privilege, path, purpose));
-    }
-  };
-  for (const auto& need : needs) check(need.path, need.privilege, need.purpose);
+  auto needs = needs_of_vms;
   // Version 9 split VM.Monitor (pve-facts section 15).
-  check("/vms", version.major >= 9 ? "VM.GuestAgent.Unrestricted" : "VM.Monitor",
-        "run commands in guests");
-  check("/storage/" + client.instance().image_storage, "Datastore.AllocateSpace", "make disks");
-  out.push_back({missing.empty() ? State::fine : State::bad, "permissions",
-                 missing.empty() ? "all that are needed"
-                                 : fmt::format("missing: {}", fmt::join(missing, ", ")),
-                 missing.empty() ? ""
-                                 : "Give the user or token a role with them (Datacenter > "
-                                   "Permissions), or use root@pam."});
+  needs.push_back({"/vms", version.major >= 9 ? "VM.GuestAgent.Unrestricted" : "VM.Monitor",
+                   "run commands in guests"});
+  needs.push_back(
+      {"/storage/" + client.instance().image_storage, "Datastore.AllocateSpace", "make disks"});
+  const auto held = co_await pve::access::permissions(client);
+  out.push_back(look_at_rights(held, "permissions", needs));
 }
 
 }  // namespace

@@ -5,10 +5,12 @@
 #include "pve/qemu.hpp"
 #include "pve/sdn.hpp"
 #include "sandbox/doctor.hpp"
+#include "sandbox/doctor_rights.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <vector>
 
 namespace px::sandbox {
 
@@ -18,36 +20,17 @@ using State = Finding::State;
 namespace firewall = pve::firewall;
 
 /// What the provider does with networks, and the privilege it takes (pve-facts section 15).
-struct NetworkNeed {
-  std::string_view path;
-  std::string_view privilege;
-  std::string_view purpose;
-};
-constexpr NetworkNeed network_needs[] = {
+const std::vector<Need> network_needs{
     {"/sdn", "SDN.Allocate", "lock and apply the SDN"},
     {"/sdn/zones", "SDN.Allocate", "make networks and book addresses"},
     {"/sdn/zones", "SDN.Audit", "see networks"},
     {"/sdn/zones", "SDN.Use", "put VMs on networks"},
     {"/vms", "VM.Config.Network", "give VMs network cards and firewall rules"},
 };
-constexpr NetworkNeed closing_needs[] = {
+const std::vector<Need> closing_needs{
     {"/", "Sys.Audit", "see whether the firewall is on"},
     {"/", "Sys.Modify", "make security groups"},
 };
-
-template <std::size_t N>
-Finding look_at_rights(const pve::access::Permissions& held, const NetworkNeed (&wanted)[N],
-                       const std::string& what) {
-  std::vector<std::string> missing;
-  for (const auto& need : wanted) {
-    if (!pve::access::holds(held, need.path, need.privilege)) {
-      missing.push_back(fmt::format("{} on {} ({})", need.privilege, need.path, need.purpose));
-    }
-  }
-  if (missing.empty()) return {State::fine, what, "all that are needed", ""};
-  return {State::bad, what, fmt::format("missing: {}", fmt::join(missing, ", ")),
-          "Give the user or token a role with them (Datacenter > Permissions), or use root@pam."};
-}
 
 awaitable<bool> look_at_sdn(pve::Client& client, std::vector<Finding>& out) {
   try {
@@ -86,7 +69,7 @@ awaitable<void> look_at_addresses(pve::Client& client, const pve::NodeName& node
 
 bool has_guarded_card(const pve::qemu::VmConfigMap& config) {
   return std::ranges::any_of(config.values, [](const auto& option) {
-    return option.first.starts_with("net") &&
+    return pve::qemu::is_card(option.first) &&
            (option.second + ",").find(",firewall=1,") != std::string::npos;
   });
 }
@@ -207,10 +190,10 @@ awaitable<std::vector<Finding>> examine_networks(pve::Client& client) {
   const auto node = pve::NodeName::parse(client.instance().node);
   if (!co_await look_at_sdn(client, out)) co_return out;
   const auto held = co_await pve::access::permissions(client);
-  out.push_back(look_at_rights(held, network_needs, "permissions for networks"));
+  out.push_back(look_at_rights(held, "permissions for networks", network_needs));
   co_await look_at_addresses(client, node, out);
   co_await look_at_firewall(client, out);
-  out.push_back(look_at_rights(held, closing_needs, "permissions for closing networks"));
+  out.push_back(look_at_rights(held, "permissions for closing networks", closing_needs));
   co_return out;
 }
 

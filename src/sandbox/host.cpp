@@ -125,14 +125,16 @@ awaitable<network::Plan> Host::possible(network::Plan plan) {
   co_return plan;
 }
 
-awaitable<std::vector<pve::firewall::Rule>> Host::rules_among_strangers(
-    std::optional<pve::VnetId> vnet) {
-  std::vector<network::Cidr> foreign;
-  for (const auto& interface : co_await pve::nodes::interfaces(client_, node_)) {
-    for (const auto& cidr : interface.cidrs) {
-      foreign.push_back(network::Cidr::around(interface.name, cidr));
-    }
+awaitable<std::vector<network::Cidr>> Host::foreign_networks() {
+  std::vector<network::Cidr> out;
+  for (const auto& range : co_await network::host_ranges(client_, node_)) {
+    out.push_back(range.cidr);
   }
+  co_return out;
+}
+
+awaitable<std::vector<pve::firewall::Rule>> Host::rules_among_strangers(
+    std::optional<pve::VnetId> vnet, const std::vector<network::Cidr>& foreign) {
   std::vector<network::WireSubnet> subnets;
   if (vnet) {
     for (const auto& subnet : co_await pve::sdn::subnets(client_, *vnet)) {

@@ -46,10 +46,12 @@ class Host {
   awaitable<std::string> firewall_trouble();
   /// The plan, its networks open where the firewall can't close them.
   awaitable<network::Plan> possible(network::Plan plan);
-  /// Rules for the cards of a VM that is isolated among others: in a VNet of the server, or in a
+  /// The networks that the node itself is in.
+  awaitable<std::vector<network::Cidr>> foreign_networks();
+  /// Rules for a card of a VM that is isolated among others: in a VNet of the server, or in a
   /// network that is none.
   awaitable<std::vector<pve::firewall::Rule>> rules_among_strangers(
-      std::optional<pve::VnetId> vnet);
+      std::optional<pve::VnetId> vnet, const std::vector<network::Cidr>& foreign);
 
   /// A VMID that is free, as far as is known, and that no other start of this process was given.
   /// When another process has taken it (already_exists), ask again with `was_taken`.

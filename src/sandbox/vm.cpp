@@ -45,9 +45,7 @@ class Timer {
 std::map<std::string, std::string> cards_of(const image::Template& base) {
   std::map<std::string, std::string> out;
   for (const auto& [option, value] : base.config.values) {
-    if (option.starts_with("net") && option.size() > 3 && option[3] >= '0' && option[3] <= '9') {
-      out.emplace(option, value);
-    }
+    if (pve::qemu::is_card(option)) out.emplace(option, value);
   }
   return out;
 }
@@ -245,10 +243,14 @@ void Vm::keep_cards(const image::Template& base, pve::Params& changes) {
 /// force within seconds: docs/configuration.md.)
 awaitable<void> Vm::guard() {
   if (guarded_.empty()) co_return;
+  std::vector<network::Cidr> foreign;
+  if (std::ranges::any_of(guarded_, [](const auto& card) { return card.group.empty(); })) {
+    foreign = co_await host_->foreign_networks();
+  }
   std::vector<pve::firewall::Rule> rules;
   for (const auto& card : guarded_) {
     std::vector<pve::firewall::Rule> own{{.type = "group", .action = card.group}};
-    if (card.group.empty()) own = co_await host_->rules_among_strangers(card.vnet);
+    if (card.group.empty()) own = co_await host_->rules_among_strangers(card.vnet, foreign);
     for (auto& rule : own) {
       rule.iface = card.option;
       rules.push_back(std::move(rule));

@@ -11,40 +11,14 @@ namespace {
 
 using node::testing::Params;
 using node::testing::VmApi;
+using node::testing::with_node;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-template <class Use>
-void with_node(const std::filesystem::path& directory, Use use) {
-  auto body = [](const std::filesystem::path& at, Use& action) -> awaitable<void> {
-    const Simulation simulation;
-    VmApi api{co_await asio::this_coro::executor, at, simulated_machines(simulation)};
-    co_await action(api);
-  };
-  px::testing::run(body(directory, use));
-}
-
-template <class Use>
-void with_node(Use use) {
-  const node::testing::TemporaryDirectory directory;
-  with_node(directory.path, std::move(use));
-}
-
 const std::string groups = "/cluster/firewall/groups";
 const std::string vm = "/nodes/pve1/qemu/101/firewall";
 const std::string vnet = "/cluster/sdn/vnets/v1/firewall";
-
-awaitable<std::string> refused(VmApi& api, std::string method, std::string path, Params params) {
-  try {
-    co_await api.send(std::move(method), std::move(path), std::move(params));
-  } catch (const ApiError& error) {
-    std::string text = fmt::format("{} {}", error.status, error.message);
-    for (const auto& [name, message] : error.errors) text += fmt::format("|{}: {}", name, message);
-    co_return text;
-  }
-  co_return "";
-}
 
 Params rule(std::string type, std::string action, Params more = {}) {
   more.insert(more.end(), {{"type", std::move(type)}, {"action", std::move(action)}});
@@ -78,7 +52,7 @@ TEST_P(FirewallRequests, areTakenOrRefusedInTheRealServersWords) {
   with_node([](VmApi& api) -> awaitable<void> {
     co_await make_world(api);
     const Row& row = GetParam();
-    const auto refusal = co_await refused(api, row.method, row.path, row.params);
+    const auto refusal = co_await api.refused(row.method, row.path, row.params);
     if (row.refusal.empty()) {
       EXPECT_EQ(refusal, "");
     } else {
@@ -249,7 +223,7 @@ TEST(FirewallConfiguration, putsNewRulesFirstAndMovesThem) {
     EXPECT_EQ(json::number_at(one, "enable"), 0) << "a rule is off unless it says otherwise";
     EXPECT_EQ(json::number_at(one, "ipversion"), 4);
     EXPECT_EQ(
-        co_await refused(api, "DELETE", rules + "/1", {{"digest", json::text_at(one, "digest")}}),
+        co_await api.refused("DELETE", rules + "/1", {{"digest", json::text_at(one, "digest")}}),
         "");
   });
 }
@@ -312,13 +286,13 @@ TEST(FirewallConfiguration, namesAddressesByAliasesAndSets) {
     co_await api.send("POST", vm + "/ipset", {{"name", "hosts"}});
     co_await api.send("POST", vm + "/ipset/hosts", {{"cidr", "10.1.2.3/16"}});
     co_await api.send("POST", vm + "/ipset/hosts", {{"cidr", "inner"}});
-    EXPECT_THAT(co_await refused(api, "POST", vm + "/ipset/hosts", {{"cidr", "10.1.0.0/16"}}),
+    EXPECT_THAT(co_await api.refused("POST", vm + "/ipset/hosts", {{"cidr", "10.1.0.0/16"}}),
                 HasSubstr("cidr: address '10.1.0.0/16' already exists"));
     co_await api.send("POST", rules, rule("out", "DROP", {{"dest", "guest/inner"}}));
     co_await api.send("POST", rules, rule("out", "DROP", {{"dest", "+hosts"}}));
     const json::value refs = co_await api.send("GET", vm + "/refs");
     EXPECT_EQ(refs.as_array().size(), 2U);
-    EXPECT_THAT(co_await refused(api, "DELETE", vm + "/ipset/hosts", {}),
+    EXPECT_THAT(co_await api.refused("DELETE", vm + "/ipset/hosts", {}),
                 HasSubstr("500 IPSet 'hosts' is not empty"));
     co_await api.send("DELETE", vm + "/ipset/hosts/inner");
     co_await api.send("DELETE", vm + "/ipset/hosts", {{"force", "1"}});

@@ -9,36 +9,10 @@ namespace {
 
 using node::testing::Params;
 using node::testing::VmApi;
+using node::testing::with_node;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-
-template <class Use>
-void with_node(const std::filesystem::path& directory, Use use) {
-  auto body = [](const std::filesystem::path& at, Use& action) -> awaitable<void> {
-    const Simulation simulation;
-    VmApi api{co_await asio::this_coro::executor, at, simulated_machines(simulation)};
-    co_await action(api);
-  };
-  px::testing::run(body(directory, use));
-}
-
-template <class Use>
-void with_node(Use use) {
-  const node::testing::TemporaryDirectory directory;
-  with_node(directory.path, std::move(use));
-}
-
-awaitable<std::string> refused(VmApi& api, std::string method, std::string path, Params params) {
-  try {
-    co_await api.send(std::move(method), std::move(path), std::move(params));
-  } catch (const ApiError& error) {
-    std::string text = fmt::format("{} {}", error.status, error.message);
-    for (const auto& [name, message] : error.errors) text += fmt::format("|{}: {}", name, message);
-    co_return text;
-  }
-  co_return "";
-}
 
 awaitable<void> apply(VmApi& api) {
   const json::value upid = co_await api.send("PUT", "/cluster/sdn");
@@ -95,7 +69,7 @@ TEST_P(SdnRefusals, areInTheRealServersWords) {
   with_node([](VmApi& api) -> awaitable<void> {
     co_await make_network(api);
     const Row& row = GetParam();
-    EXPECT_THAT(co_await refused(api, row.method, row.path, row.params), HasSubstr(row.refusal));
+    EXPECT_THAT(co_await api.refused(row.method, row.path, row.params), HasSubstr(row.refusal));
   });
 }
 
@@ -238,24 +212,24 @@ TEST(Sdn, survivesARestartWithItsBookingsAndItsLock) {
     EXPECT_THAT(co_await bookings(api), ElementsAre("10.9.0.10 100"));
     EXPECT_EQ((co_await api.send("GET", zones, {{"running", "1"}})).as_array().size(), 1U);
     EXPECT_EQ((co_await api.send("GET", zones)).as_array().size(), 2U);
-    EXPECT_THAT(co_await refused(api, "DELETE", zones + "/z2", {}),
+    EXPECT_THAT(co_await api.refused("DELETE", zones + "/z2", {}),
                 HasSubstr("delete sdn zone object failed: invalid lock token provided!"));
-    EXPECT_EQ(co_await refused(api, "DELETE", zones + "/z2", {{"lock-token", token}}), "");
+    EXPECT_EQ(co_await api.refused("DELETE", zones + "/z2", {{"lock-token", token}}), "");
   });
 }
 
 TEST(SdnLock, isRefusedWhileChangesArePending) {
   with_node([](VmApi& api) -> awaitable<void> {
     co_await make_network(api);
-    EXPECT_EQ(co_await refused(api, "POST", "/cluster/sdn/lock", {}),
+    EXPECT_EQ(co_await api.refused("POST", "/cluster/sdn/lock", {}),
               "500 could not acquire lock for SDN config: configuration has pending changes");
     co_await apply(api);
-    EXPECT_EQ(co_await refused(api, "POST", "/cluster/sdn/lock", {}), "");
-    EXPECT_THAT(co_await refused(api, "PUT", "/cluster/sdn", {}),
+    EXPECT_EQ(co_await api.refused("POST", "/cluster/sdn/lock", {}), "");
+    EXPECT_THAT(co_await api.refused("PUT", "/cluster/sdn", {}),
                 HasSubstr("could not commit SDN config: invalid lock token provided!"));
-    EXPECT_THAT(co_await refused(api, "DELETE", "/cluster/sdn/lock", {{"lock-token", "no"}}),
+    EXPECT_THAT(co_await api.refused("DELETE", "/cluster/sdn/lock", {{"lock-token", "no"}}),
                 HasSubstr("could not release lock: invalid lock token provided!"));
-    EXPECT_EQ(co_await refused(api, "DELETE", "/cluster/sdn/lock", {{"force", "1"}}), "");
+    EXPECT_EQ(co_await api.refused("DELETE", "/cluster/sdn/lock", {{"force", "1"}}), "");
     co_await apply(api);
   });
 }

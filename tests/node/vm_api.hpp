@@ -85,9 +85,9 @@ class VmApi {
   }
   /// The message of a refused request, with its status and the parameters' messages; "" when it was
   /// not refused.
-  awaitable<std::string> refusal(std::string method, std::string path, Params params = {}) {
+  awaitable<std::string> refused(std::string method, std::string path, Params params = {}) {
     try {
-      co_await vm(std::move(method), std::move(path), std::move(params));
+      co_await send(std::move(method), std::move(path), std::move(params));
     } catch (const ApiError& error) {
       std::string text = fmt::format("{} {}", error.status, error.message);
       for (const auto& [name, message] : error.errors)
@@ -95,6 +95,11 @@ class VmApi {
       co_return text;
     }
     co_return "";
+  }
+  /// Of a VM's route.
+  awaitable<std::string> refusal(std::string method, std::string path, Params params = {}) {
+    co_return co_await refused(std::move(method), "/nodes/pve1/qemu" + std::move(path),
+                               std::move(params));
   }
   awaitable<std::string> option(int vmid, std::string name) {
     const json::value config = co_await vm("GET", fmt::format("/{}/config", vmid));
@@ -128,5 +133,22 @@ class VmApi {
   Cluster cluster_;
   Router router_;
 };
+
+/// Hands `use` the routes of a node with simulated machines, on a directory or a fresh one.
+template <class Use>
+void with_node(const std::filesystem::path& directory, Use use) {
+  auto body = [](const std::filesystem::path& at, Use& action) -> awaitable<void> {
+    const Simulation simulation;
+    VmApi api{co_await asio::this_coro::executor, at, simulated_machines(simulation)};
+    co_await action(api);
+  };
+  px::testing::run(body(directory, use));
+}
+
+template <class Use>
+void with_node(Use use) {
+  const TemporaryDirectory directory;
+  with_node(directory.path, std::move(use));
+}
 
 }  // namespace px::node::testing
