@@ -37,4 +37,8 @@ DiskHeader read_disk_header(const Window& bytes);
 DiskHeader read_disk_header(const std::filesystem::path& path, std::uint64_t offset = 0,
                             std::uint64_t size = Window::to_the_end);
 
+/// What the first bytes of a gzip stream unpack to, by their magic alone: raw when it is none.
+/// Throws Error{bad_input} for a broken stream.
+DiskFormat format_in_gzip(const Window& gzip);
+
 }  // namespace px::image

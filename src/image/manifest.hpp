@@ -1,12 +1,13 @@
 #pragma once
-#include <cstdint>
+#include "support/bytes.hpp"
+
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace px::image {
 
-enum class HashKind : std::uint8_t { sha1, sha256, sha512 };
+/// As manifests write it: SHA1, SHA256, SHA512.
 std::string_view name_of(HashKind kind) noexcept;
 
 /// One line of a manifest: `SHA256(disk1.vmdk)= 6ae3...`.

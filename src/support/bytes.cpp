@@ -137,17 +137,20 @@ std::string random_hex(std::size_t count) {
   return to_hex(random_bytes((count + 1) / 2)).substr(0, count);
 }
 
-Sha256::Sha256() : context_{EVP_MD_CTX_new(), EVP_MD_CTX_free} {
-  if (!context_ || EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr) != 1) {
-    throw Error{Errc::internal, "SHA-256 is not available"};
+Hash::Hash(HashKind kind) : context_{EVP_MD_CTX_new(), EVP_MD_CTX_free} {
+  const auto* algorithm = kind == HashKind::sha1     ? EVP_sha1()
+                          : kind == HashKind::sha256 ? EVP_sha256()
+                                                     : EVP_sha512();
+  if (!context_ || EVP_DigestInit_ex(context_.get(), algorithm, nullptr) != 1) {
+    throw Error{Errc::internal, "OpenSSL lacks a hash algorithm"};
   }
 }
 
-void Sha256::update(std::string_view piece) {
+void Hash::update(std::string_view piece) {
   EVP_DigestUpdate(context_.get(), piece.data(), piece.size());
 }
 
-std::string Sha256::hex() {
+std::string Hash::hex() {
   std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
   unsigned int length = 0;
   EVP_DigestFinal_ex(context_.get(), digest.data(), &length);

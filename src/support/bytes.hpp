@@ -32,16 +32,23 @@ std::string random_bytes(std::size_t count);
 /// `count` random characters of [0-9a-f].
 std::string random_hex(std::size_t count);
 
-/// SHA-256 in pieces.
-class Sha256 {
+enum class HashKind : std::uint8_t { sha1, sha256, sha512 };
+
+/// A hash in pieces.
+class Hash {
  public:
-  Sha256();
+  explicit Hash(HashKind kind);
   void update(std::string_view piece);
   /// Lower-case hexadecimal; ends the computation.
   std::string hex();
 
  private:
   std::unique_ptr<evp_md_ctx_st, void (*)(evp_md_ctx_st*)> context_;
+};
+
+class Sha256 : public Hash {
+ public:
+  Sha256() : Hash{HashKind::sha256} {}
 };
 std::string sha256_hex(std::string_view bytes);
 /// SHA-1, for where a protocol has it. It protects nothing.
