@@ -1,6 +1,7 @@
 // The command `proxmox-sandbox`. Data goes to stdout, talk to stderr.
 #include "cli/doctor.hpp"
 #include "cli/exit.hpp"
+#include "cli/image.hpp"
 #include "cli/net.hpp"
 #include "cli/node.hpp"
 #include "support/error.hpp"
@@ -16,6 +17,7 @@ int main(int argc, char** argv) {
   px::cli::add_node_command(app, exit_code);
   px::cli::add_doctor_command(app, exit_code);
   px::cli::add_net_command(app, exit_code);
+  px::cli::add_image_command(app, exit_code);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -161,7 +161,7 @@ constexpr std::uint64_t logical_disk = 31;
 std::optional<std::uint64_t> bytes_of_unit(std::string_view unit) {
   auto text = lower(unit);
   boost::erase_all(text, " ");
-  if (text.ends_with('s')) text.pop_back();
+  if (text.size() > 1 && text.ends_with('s')) text.pop_back();
   constexpr std::array names{
       std::pair{"", 0U},          std::pair{"byte", 0U},      std::pair{"b", 0U},
       std::pair{"kilobyte", 10U}, std::pair{"kb", 10U},       std::pair{"kib", 10U},
