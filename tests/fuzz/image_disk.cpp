@@ -1,11 +1,22 @@
 // A stranger's disk image: a header with a size that is one, or an Error{bad_input} that names the
-// file. Headers may point anywhere.
+// file. Headers may point anywhere. Of a VHDX, whose tables begin at 192 KiB, an input holds the
+// magic and then what lies from there on.
 #include "image/disk_header.hpp"
 #include "support/error.hpp"
 
 #include <cstdlib>
 
 namespace {
+
+constexpr std::string_view vhdx = "vhdxfile";
+
+std::string image_of(std::string_view input) {
+  if (!input.starts_with(vhdx)) return std::string{input};
+  constexpr std::size_t tables = 192 * 1024;
+  std::string out{vhdx};
+  out.resize(tables, '\0');
+  return out.append(input.substr(vhdx.size()));
+}
 
 void require(bool fact) {
   if (!fact) std::abort();
@@ -14,7 +25,7 @@ void require(bool fact) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  const std::string_view bytes{reinterpret_cast<const char*>(data), size};
+  const auto bytes = image_of({reinterpret_cast<const char*>(data), size});
   const auto image = px::image::Window::of_memory(bytes, "disk.img");
   try {
     const auto header = px::image::read_disk_header(image);

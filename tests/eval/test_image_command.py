@@ -1,0 +1,105 @@
+"""`proxmox-sandbox image inspect`: what it prints where, and its exit codes. No server."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from .conftest import COMMAND
+
+OVF = Path(__file__).parent.parent / "image" / "ovf" / "virtualbox.ovf"
+DISK = "attacker-disk001.vmdk"
+
+
+def inspect(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [COMMAND, "image", "inspect", *map(str, words)], capture_output=True, text=True, timeout=60
+    )
+
+
+def manifest_line(path: Path) -> str:
+    return f"SHA256({path.name})= {hashlib.sha256(path.read_bytes()).hexdigest()}\n"
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Path:
+    """An OVA of VirtualBox's form, whole and right."""
+    ovf, disk, manifest = (tmp_path / name for name in ("box.ovf", DISK, "box.mf"))
+    ovf.write_bytes(OVF.read_bytes())
+    subprocess.run(
+        ["qemu-img", "create", "-q", "-f", "vmdk", "-o", "subformat=streamOptimized", disk, "64M"],
+        check=True,
+    )
+    manifest.write_text(manifest_line(ovf) + manifest_line(disk))
+    with tarfile.open(tmp_path / "box.ova", "w") as tar:
+        for path in (ovf, disk, manifest):
+            tar.add(path, path.name)
+    return tmp_path / "box.ova"
+
+
+def test_an_ova_is_shown_as_the_vm_that_it_becomes(box: Path) -> None:
+    done = inspect(box)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert "manifest       2 sums, all right" in lines
+    for option in ("memory: 4096", "cores: 2", "bios: ovmf", "ostype: win10", "net0: pcnet"):
+        assert f"  {option}" in lines
+
+
+def test_json_has_the_sums_of_file_and_disk(box: Path) -> None:
+    shown = json.loads(inspect(box, "--json").stdout)
+    assert shown["sha256"] == hashlib.sha256(box.read_bytes()).hexdigest()
+    disk = shown["disks"][0]
+    data = box.read_bytes()[disk["offset_bytes"] :][: disk["size_bytes"]]
+    assert disk["sha256"] == hashlib.sha256(data).hexdigest()
+    assert (disk["slot"], disk["format"], disk["capacity_bytes"]) == ("sata0", "vmdk", 64 << 20)
+    assert (shown["manifest_checked"], shown["warnings"]) == (True, [])
+
+
+def test_without_checksums_no_sum_is_made(box: Path) -> None:
+    shown = json.loads(inspect(box, "--json", "--no-checksums").stdout)
+    assert (shown["sha256"], shown["manifest_checked"]) == (None, False)
+
+
+def test_a_warning_goes_to_stderr(box: Path) -> None:
+    box.with_name("box.mf").unlink()
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", box.with_name(DISK), "32M"])
+    done = inspect(box.with_name("box.ovf"))
+    assert done.returncode == 0
+    assert "warning: Disk attacker-disk001.vmdk has 33554432 bytes by its own header" in done.stderr
+    assert "warning:" not in done.stdout
+
+
+def test_a_damaged_ova_ends_with_2_and_says_where(box: Path) -> None:
+    damaged = bytearray(box.read_bytes())
+    shown = json.loads(inspect(box, "--json").stdout)
+    damaged[shown["disks"][0]["offset_bytes"] + 40000] ^= 1
+    box.write_bytes(damaged)
+    done = inspect(box)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"box.ova: member {DISK} at offset" in done.stderr
+
+
+def test_a_disk_image_is_shown(tmp_path: Path) -> None:
+    image = tmp_path / "image"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "vhdx", image, "1G"], check=True)
+    shown = json.loads(inspect(image, "--json").stdout)
+    assert (shown["type"], shown["format"], shown["capacity_bytes"]) == ("disk", "vhdx", 1 << 30)
+    assert shown["sha256"] == hashlib.sha256(image.read_bytes()).hexdigest()
+    assert "1 GiB (1073741824 bytes)" in inspect(image).stdout
+
+
+def test_a_disk_that_needs_another_file_is_refused(tmp_path: Path) -> None:
+    base, over = tmp_path / "base", tmp_path / "over"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", base, "1M"], check=True)
+    subprocess.run(
+        ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", base, over], check=True
+    )
+    done = inspect(over)
+    assert done.returncode == 2
+    assert "backing file" in done.stderr
