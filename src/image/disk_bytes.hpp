@@ -1,5 +1,6 @@
 #pragma once
 #include "image/window.hpp"
+#include "support/bytes.hpp"
 #include "support/error.hpp"
 
 #include <cstdint>
@@ -12,7 +13,7 @@ namespace px::image {
 constexpr std::uint64_t sector_bytes = 512;
 
 [[noreturn]] inline void refuse_disk(const Window& bytes, const std::string& said) {
-  throw Error{Errc::bad_input, bytes.name() + ": " + said};
+  throw Error{Errc::bad_input, bytes.name() + ": " + printable(said)};
 }
 
 /// Bytes at a place in an image; what is cut off is an error.

@@ -82,7 +82,8 @@ void check(const Window& image, const Descriptor& descriptor) {
   throw Error{
       Errc::bad_input,
       fmt::format("{}: it is a VMDK's text descriptor, whose data is in {}", image.name(),
-                  names ? fmt::format("{}", fmt::join(descriptor.extent_files, ", ")) : "no file")}
+                  names ? printable(fmt::format("{}", fmt::join(descriptor.extent_files, ", ")))
+                        : "no file")}
       .with_hint("A disk must be one file: qemu-img convert -O qcow2 makes one of it.");
 }
 

@@ -68,7 +68,7 @@ std::vector<ManifestEntry> parse_manifest(std::string_view text, const std::stri
   std::size_t number = 0;
   for (std::size_t at = 0; at < text.size();) {
     const auto end = std::min(text.find('\n', at), text.size());
-    const auto line = boost::trim_copy(std::string{text.substr(at, end - at)});
+    const auto line = printable(boost::trim_copy(std::string{text.substr(at, end - at)}));
     at = end + 1;
     ++number;
     if (line.empty()) continue;

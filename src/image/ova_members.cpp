@@ -1,5 +1,6 @@
 #include "image/ova_members.hpp"
 
+#include "support/bytes.hpp"
 #include "support/error.hpp"
 
 #include <archive.h>
@@ -103,9 +104,10 @@ std::string raw_name(archive_entry* entry) {
 /// Relative, without `.` parts. `offset` is for the error.
 std::string safe_name(const Window& tar, const std::string& raw, std::uint64_t offset) {
   const auto refuse = [&](std::string_view why) {
-    fail(tar, offset, fmt::format("member \"{}\": {}", raw, why));
+    fail(tar, offset, fmt::format("member \"{}\": {}", printable(raw), why));
   };
   if (raw.empty()) refuse("it has no readable name");
+  if (printable(raw) != raw) refuse("the name has control characters");
   if (raw.front() == '/') refuse("the name is absolute; members of an OVA have relative names");
   std::string out;
   std::size_t at = 0;

@@ -3,6 +3,7 @@
 #include "image/ovf_items.hpp"
 #include "image/ovf_values.hpp"
 #include "image/ovf_xml.hpp"
+#include "support/bytes.hpp"
 #include "support/error.hpp"
 
 #include <boost/algorithm/string/case_conv.hpp>
@@ -25,8 +26,8 @@ constexpr std::uint64_t mib = 1U << 20U;
 void check_envelope(const OvfXml& xml) {
   const auto root = xml.root();
   if (local_name(root.name()) != "Envelope") {
-    xml.fail(root,
-             fmt::format("it is no OVF: the root element is <{}>, not <Envelope>", root.name()));
+    xml.fail(root, fmt::format("it is no OVF: the root element is <{}>, not <Envelope>",
+                               printable(root.name()).substr(0, 100)));
   }
 }
 

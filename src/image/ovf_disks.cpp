@@ -14,6 +14,7 @@ namespace px::image {
 namespace {
 
 constexpr std::uint64_t gib = 1U << 30U;
+constexpr std::size_t most_disks = 1000;
 
 /// A disk with what its place in the order depends on.
 struct Placed {
@@ -51,6 +52,7 @@ std::vector<OvfDiskEntry> read_entries(const OvfXml& xml, const OvfMachine& mach
   std::set<std::string> ids;
   for (const auto section : sections(xml.root(), "DiskSection")) {
     for (const auto node : children(section, "Disk")) {
+      if (out.size() == most_disks) xml.fail(node, fmt::format("more than {} disks", most_disks));
       OvfDiskEntry entry{node, attribute(node, "diskId"), 0, attribute(node, "fileRef")};
       if (!ids.insert(entry.id).second) {
         xml.fail(node, fmt::format("two disks have the id \"{}\"", entry.id));
@@ -209,11 +211,20 @@ void set_positions(const OvfXml& xml, std::vector<Placed>& all) {
   }
 }
 
-/// VMware names the device to boot from, oVirt numbers or marks it.
-std::uint64_t boot_place(const OvfXml& xml, const OvfItem& item, pugi::xml_node entry) {
-  for (const auto section : children(item.node.parent(), "BootOrderSection")) {
-    if (attribute(section, "instanceId") == item.id && !item.id.empty()) return 0;
+/// InstanceIDs that VMware's boot order names.
+std::set<std::string> boot_ids(const std::vector<OvfItem>& items) {
+  std::set<std::string> out;
+  if (items.empty()) return out;
+  for (const auto section : children(items.front().node.parent(), "BootOrderSection")) {
+    out.insert(attribute(section, "instanceId"));
   }
+  return out;
+}
+
+/// VMware names the devices to boot from, oVirt numbers or marks them.
+std::uint64_t boot_place(const OvfXml& xml, const OvfItem& item, pugi::xml_node entry,
+                         const std::set<std::string>& named) {
+  if (named.contains(item.id)) return 0;
   const auto order = item.text("BootOrder");
   if (!order.empty() && order != "0") {
     return xml.number(item.node, "BootOrder", order, 0, 65535);
@@ -249,6 +260,7 @@ void warn_of_unused(const std::vector<OvfDiskEntry>& entries, const std::set<std
 
 void read_disks(const OvfXml& xml, const std::vector<OvfItem>& items, OvfMachine& machine) {
   const auto entries = read_entries(xml, machine);
+  const auto named = boot_ids(items);
   std::vector<Placed> all;
   std::set<std::string> used;
   for (const auto& item : items) {
@@ -269,7 +281,7 @@ void read_disks(const OvfXml& xml, const std::vector<OvfItem>& items, OvfMachine
     }
     const auto entry_node = entry == nullptr ? pugi::xml_node{} : entry->node;
     set_controller(placed, item, items, entry_node, machine);
-    placed.boot = boot_place(xml, item, entry_node);
+    placed.boot = boot_place(xml, item, entry_node, named);
     placed.address = address_of(xml, item);
     all.push_back(std::move(placed));
   }

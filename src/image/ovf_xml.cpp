@@ -1,5 +1,6 @@
 #include "image/ovf_xml.hpp"
 
+#include "support/bytes.hpp"
 #include "support/error.hpp"
 
 #include <boost/algorithm/string/trim.hpp>
@@ -9,6 +10,13 @@
 #include <charconv>
 
 namespace px::image {
+
+namespace {
+
+/// Of a wrong value, in an error.
+constexpr std::size_t most_shown = 100;
+
+}  // namespace
 
 OvfXml::OvfXml(std::string_view text, std::string where) : where_{std::move(where)}, text_{text} {
   constexpr unsigned options = pugi::parse_default | pugi::parse_doctype;
@@ -36,7 +44,7 @@ void OvfXml::fail(pugi::xml_node at, const std::string& said) const {
 
 void OvfXml::fail_value(pugi::xml_node at, std::string_view what, std::string_view value,
                         std::string_view wanted) const {
-  fail(at, fmt::format("{}: is \"{}\"; {}", what, value, wanted));
+  fail(at, fmt::format("{}: is \"{}\"; {}", what, value.substr(0, most_shown), wanted));
 }
 
 std::uint64_t OvfXml::number(pugi::xml_node at, std::string_view what, std::string_view text,
@@ -69,13 +77,14 @@ std::vector<pugi::xml_node> children(pugi::xml_node parent, std::string_view nam
 }
 
 std::string attribute(pugi::xml_node node, std::string_view name) {
-  return node
-      .find_attribute([&](pugi::xml_attribute entry) { return local_name(entry.name()) == name; })
-      .value();
+  return printable(node.find_attribute([&](pugi::xml_attribute entry) {
+                         return local_name(entry.name()) == name;
+                       })
+                       .value());
 }
 
 std::string child_text(pugi::xml_node parent, std::string_view name) {
-  return boost::trim_copy(std::string{child(parent, name).text().get()});
+  return printable(boost::trim_copy(std::string{child(parent, name).text().get()}));
 }
 
 std::vector<pugi::xml_node> sections(pugi::xml_node parent, std::string_view name) {

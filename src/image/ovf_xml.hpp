@@ -37,7 +37,7 @@ class OvfXml {
 };
 
 std::string_view local_name(const char* name);
-/// Empty nodes and texts where there is none.
+/// Empty nodes and texts where there is none. Texts have no control characters.
 pugi::xml_node child(pugi::xml_node parent, std::string_view name);
 std::vector<pugi::xml_node> children(pugi::xml_node parent, std::string_view name);
 std::string attribute(pugi::xml_node node, std::string_view name);

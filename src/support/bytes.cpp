@@ -125,6 +125,15 @@ std::string percent_decode(std::string_view text, bool plus_is_blank) {
   return out;
 }
 
+std::string printable(std::string_view text) {
+  std::string out{text};
+  constexpr unsigned char first_printable = 0x20;
+  constexpr unsigned char rubout = 0x7f;
+  std::ranges::replace_if(
+      out, [](unsigned char c) { return c < first_printable || c == rubout; }, '?');
+  return out;
+}
+
 std::string random_bytes(std::size_t count) {
   std::string out(count, '\0');
   if (RAND_bytes(reinterpret_cast<unsigned char*>(out.data()), static_cast<int>(count)) != 1) {

@@ -27,6 +27,9 @@ std::string percent_encode(std::string_view text);
 /// Throws Error{bad_input} on a broken escape.
 std::string percent_decode(std::string_view text, bool plus_is_blank = false);
 
+/// Control characters as `?`: for texts of strangers that end up on a terminal or in a log.
+std::string printable(std::string_view text);
+
 /// `count` random bytes from the system's generator.
 std::string random_bytes(std::size_t count);
 /// `count` random characters of [0-9a-f].

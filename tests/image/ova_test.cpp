@@ -306,6 +306,26 @@ TEST(BadOva, withLinksAndDevicesIsRefused) {
   }
 }
 
+TEST(BadOva, withASparseMemberIsRefused) {
+  const Folder folder;
+  folder.write("in/box.ovf", fixture("virtualbox"));
+  folder.write("in/disk", "x");
+  testing::run_tool({"truncate", "-s", "1M", (folder / "in/disk").string()});
+  for (const auto* format : {"gnu", "pax"}) {
+    testing::run_tool({"tar", "--sparse", "--format=" + std::string{format}, "-cf",
+                       (folder / "box.ova").string(), "-C", (folder / "in").string(), "box.ovf",
+                       "disk"});
+    EXPECT_THAT(error_at(folder / "box.ova"), HasSubstr("is a sparse file")) << format;
+  }
+}
+
+TEST(BadOva, withControlCharactersInANameDoesNotPrintThem) {
+  auto files = box();
+  files.push_back({"a\x1b[2Jb", "x"});
+  EXPECT_THAT(error_of(tar_of(files)),
+              HasSubstr("member \"a?[2Jb\": the name has control characters"));
+}
+
 TEST(BadOva, withAMemberTwiceIsRefused) {
   auto files = box();
   files.push_back({"./attacker-disk001.vmdk", "x"});

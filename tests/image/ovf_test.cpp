@@ -166,6 +166,11 @@ TEST(Ovf, givesADiskWithoutAnAddressTheNextFreePlace) {
   EXPECT_EQ(parse_ovf(text, "x.ovf").disks.at(1).position, 1);
 }
 
+TEST(Ovf, givesNoControlCharactersToATerminal) {
+  const auto text = with(fixture("vmware"), "Web &amp; Mail", "Web &#27;[2J");
+  EXPECT_EQ(parse_ovf(text, "x.ovf").name, "Web ?[2J Server");
+}
+
 TEST(Ovf, leavesADiskOutThatIsInNoDrive) {
   const auto text = with(fixture("vmware"), "</DiskSection>",
                          "<Disk ovf:diskId=\"lone\" ovf:capacity=\"5\"/></DiskSection>");
