@@ -1,5 +1,5 @@
 #pragma once
-#include "node/vm/process.hpp"
+#include "support/process.hpp"
 
 #include <optional>
 #include <string>

@@ -1,6 +1,6 @@
 #include "node/vm/accelerator.hpp"
 
-#include "node/vm/process.hpp"
+#include "support/process.hpp"
 
 #include <array>
 #include <fstream>

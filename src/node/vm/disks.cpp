@@ -1,8 +1,8 @@
 #include "node/vm/disks.hpp"
 
-#include "node/vm/process.hpp"
 #include "support/error.hpp"
 #include "support/json.hpp"
+#include "support/process.hpp"
 
 #include <fstream>
 #include <string>

@@ -1,8 +1,8 @@
 #pragma once
-#include "node/vm/process.hpp"
 #include "node/vm/vm_config.hpp"
 #include "support/async.hpp"
 #include "support/json.hpp"
+#include "support/process.hpp"
 
 #include <filesystem>
 #include <functional>

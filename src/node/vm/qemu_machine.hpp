@@ -2,8 +2,8 @@
 #include "node/vm/command_line.hpp"
 #include "node/vm/guest_agent.hpp"
 #include "node/vm/machine.hpp"
-#include "node/vm/process.hpp"
 #include "node/vm/qmp.hpp"
+#include "support/process.hpp"
 
 #include <optional>
 

@@ -1,4 +1,4 @@
-#include "node/vm/process.hpp"
+#include "support/process.hpp"
 
 #include "support/error.hpp"
 
@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-namespace px::node {
+namespace px {
 
 namespace {
 
@@ -207,4 +207,4 @@ ToolResult run_tool(const std::vector<std::string>& argv, Inside inside) {
   return result;
 }
 
-}  // namespace px::node
+}  // namespace px

@@ -7,10 +7,10 @@
 #include <sys/types.h>
 #include <vector>
 
-/// Programs that the node runs: QEMU for as long as a VM lives, qemu-img for moments.
-namespace px::node {
+/// Programs that we run: QEMU for as long as a VM lives, qemu-img for moments.
+namespace px {
 
-/// Namespaces in which a program is started, as open descriptors; -1 = those of the node. Of `pid`
+/// Namespaces in which a program is started, as open descriptors; -1 = our own. Of `pid`
 /// only what the program starts is a member: a daemon, not its launcher (setns(2)).
 struct Inside {
   int user = -1;
@@ -61,4 +61,4 @@ struct ToolResult {
 /// started.
 ToolResult run_tool(const std::vector<std::string>& argv, Inside inside = {});
 
-}  // namespace px::node
+}  // namespace px
