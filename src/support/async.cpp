@@ -136,6 +136,33 @@ awaitable<void> shielded(awaitable<void> operation) {
   if (cancelled) throw_cancelled();
 }
 
+awaitable<void> with_company(awaitable<void> body, awaitable<void> beside) {
+  const auto executor = co_await asio::this_coro::executor;
+  auto group = std::make_shared<Group>(executor, 2);
+  const auto start = [&](awaitable<void> operation, std::size_t index, auto at_end) {
+    auto done = [group, at_end](std::exception_ptr error) {
+      at_end(error);
+      if (--group->running == 0) group->ended.set();
+    };
+    asio::co_spawn(executor, std::move(operation),
+                   asio::bind_cancellation_slot(group->signals[index].slot(), std::move(done)));
+  };
+  start(std::move(body), 0, [group](std::exception_ptr error) {
+    if (error && !group->first_error) group->first_error = error;
+    group->signals[1].emit(asio::cancellation_type::terminal);
+  });
+  start(std::move(beside), 1, [group](std::exception_ptr error) {
+    if (!error || is_cancellation(error)) return;
+    if (!group->first_error) group->first_error = error;
+    group->signals[0].emit(asio::cancellation_type::terminal);
+  });
+  const bool cancelled = co_await wait_to_the_end(group->ended, [&] { group->cancel_all(); });
+  if (group->first_error && !(cancelled && is_cancellation(group->first_error))) {
+    std::rethrow_exception(group->first_error);
+  }
+  if (cancelled) throw_cancelled();
+}
+
 awaitable<void> with_cleanup(awaitable<void> body, awaitable<void> cleanup) {
   std::exception_ptr failure;
   try {

@@ -89,6 +89,10 @@ awaitable<void> shielded(awaitable<void> operation);
 /// is cancelled. The body's error wins; an error of the clean-up alone is thrown.
 awaitable<void> with_cleanup(awaitable<void> body, awaitable<void> cleanup);
 
+/// Runs `body`, and `beside` as long as it lasts. When `beside` fails first, the body is cancelled
+/// and that error is thrown; its end alone changes nothing.
+awaitable<void> with_company(awaitable<void> body, awaitable<void> beside);
+
 /// So many at once, first come first served. Not thread-safe: one I/O thread.
 class Semaphore {
  public:

@@ -96,6 +96,9 @@ void read(T& out, const value& v, const std::string& path) {
     }
   } else if constexpr (std::is_same_v<T, value>) {
     out = v;
+  } else if constexpr (std::is_same_v<T, object>) {
+    if (!v.is_object()) fail_type(path, "an object", v);
+    out = v.get_object();
   } else if constexpr (std::is_same_v<T, bool>) {
     if (!v.is_bool()) fail_type(path, "true or false", v);
     out = v.get_bool();
@@ -156,6 +159,12 @@ T to(const value& v, const std::string& path = {}) {
   T out{};
   detail::read(out, v, path);
   return out;
+}
+
+/// Reads over what `out` holds: what the JSON lacks stays.
+template <class T>
+void read_over(T& out, const value& v, const std::string& path = {}) {
+  detail::read(out, v, path);
 }
 
 template <class T>
