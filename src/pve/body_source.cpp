@@ -20,12 +20,17 @@ std::string error_text(int number) {
 
 class FileSource final : public BodySource {
  public:
-  FileSource(asio::thread_pool& pool, std::filesystem::path path)
-      : pool_{pool}, path_{std::move(path)}, file_{::open(path_.c_str(), O_RDONLY | O_CLOEXEC)} {
+  FileSource(asio::thread_pool& pool, std::filesystem::path path, std::uint64_t offset,
+             std::uint64_t size)
+      : pool_{pool},
+        path_{std::move(path)},
+        file_{::open(path_.c_str(), O_RDONLY | O_CLOEXEC)},
+        offset_{offset} {
     struct stat info{};
     if (file_ < 0 || ::fstat(file_, &info) != 0) fail_to_open(error_text(errno));
     if (!S_ISREG(info.st_mode)) fail_to_open("not a regular file");
-    size_ = static_cast<std::uint64_t>(info.st_size);
+    const auto whole = static_cast<std::uint64_t>(info.st_size);
+    size_ = std::min(size, whole - std::min(offset, whole));
   }
   ~FileSource() override { close(); }
   FileSource(const FileSource&) = delete;
@@ -38,7 +43,8 @@ class FileSource final : public BodySource {
     const auto wanted = std::min<std::uint64_t>(room.size(), size_ - position_);
     if (wanted == 0) co_return 0;
     const auto got = co_await run_in_pool(pool_, [&] {
-      const auto count = ::pread(file_, room.data(), wanted, static_cast<off_t>(position_));
+      const auto count =
+          ::pread(file_, room.data(), wanted, static_cast<off_t>(offset_ + position_));
       if (count < 0) {
         throw Error{Errc::bad_input, fmt::format("{}: {}", path_.string(), error_text(errno))};
       }
@@ -64,6 +70,7 @@ class FileSource final : public BodySource {
   asio::thread_pool& pool_;
   std::filesystem::path path_;
   int file_;
+  std::uint64_t offset_;
   std::uint64_t size_ = 0;
   std::uint64_t position_ = 0;
 };
@@ -102,8 +109,9 @@ class MemorySource final : public BodySource {
 
 }  // namespace
 
-std::unique_ptr<BodySource> file_source(asio::thread_pool& pool, std::filesystem::path path) {
-  return std::make_unique<FileSource>(pool, std::move(path));
+std::unique_ptr<BodySource> file_source(asio::thread_pool& pool, std::filesystem::path path,
+                                        std::uint64_t offset, std::uint64_t size) {
+  return std::make_unique<FileSource>(pool, std::move(path), offset, size);
 }
 
 std::unique_ptr<BodySource> memory_source(std::vector<std::string> pieces) {

@@ -22,9 +22,10 @@ class BodySource {
   virtual awaitable<std::size_t> read(std::span<char> room) = 0;
 };
 
-/// A file, read in the pool in pieces; never whole in memory. Throws Error{bad_input} when it
-/// can't be opened, and when it becomes shorter while it is read.
-std::unique_ptr<BodySource> file_source(asio::thread_pool& pool, std::filesystem::path path);
+/// A part of a file, or all of it, read in the pool in pieces; never whole in memory. Throws
+/// Error{bad_input} when it can't be opened, and when it becomes shorter while it is read.
+std::unique_ptr<BodySource> file_source(asio::thread_pool& pool, std::filesystem::path path,
+                                        std::uint64_t offset = 0, std::uint64_t size = UINT64_MAX);
 
 /// Pieces in memory, one after the other.
 std::unique_ptr<BodySource> memory_source(std::vector<std::string> pieces);

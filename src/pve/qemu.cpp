@@ -199,6 +199,37 @@ awaitable<void> set_config(Client& client, VmRef vm, Params changes, Deadline de
                        .doing = fmt::format("configure VM {}", vm.vmid)});
 }
 
+awaitable<Upid> set_config_in_task(Client& client, VmRef vm, Params changes, Deadline deadline) {
+  auto call = call_on(vm, "/config", "qmconfig", deadline, fmt::format("configure VM {}", vm.vmid));
+  call.params = std::move(changes);
+  return post_task_once(client, std::move(call));
+}
+
+awaitable<bool> set_config_if_unchanged(Client& client, VmRef vm, Params changes,
+                                        std::string digest, Deadline deadline) {
+  // Not sent again when its answer is lost: our own change would look like someone else's.
+  changes.add("digest", digest);
+  try {
+    co_await client.put(path_of(vm, "/config"), std::move(changes),
+                        {.deadline = deadline,
+                         .wait_for_lock = true,
+                         .doing = fmt::format("configure VM {}", vm.vmid)});
+    co_return true;
+  } catch (const Error& error) {
+    // qemu-server, PVE::Tools::assert_if_modified.
+    if (error.said.find("checksum mismatch") == std::string::npos) throw;
+  }
+  co_return false;
+}
+
+awaitable<Upid> resize(Client& client, VmRef vm, std::string disk, int gib, Deadline deadline) {
+  auto call = call_on(vm, "/resize", "resize", deadline,
+                      fmt::format("grow {} of VM {} to {} GiB", disk, vm.vmid, gib));
+  call.method = "PUT";
+  call.params.add("disk", disk).add("size", fmt::format("{}G", gib));
+  return post_task_once(client, std::move(call));
+}
+
 awaitable<Upid> start(Client& client, VmRef vm, Deadline deadline) {
   return post_task_once(client, call_on(vm, "/status/start", "qmstart", deadline,
                                         fmt::format("start VM {}", vm.vmid)));

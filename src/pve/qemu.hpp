@@ -74,6 +74,17 @@ awaitable<Upid> make_template(Client& client, VmRef vm, Deadline deadline);
 /// pending. Setting the same twice is harmless, so it is repeated when its answer is lost.
 awaitable<void> set_config(Client& client, VmRef vm, Params changes, Deadline deadline);
 
+/// The same for changes that take long, as disks that are imported (`import-from`). Sent once: the
+/// disk of a second one would be another disk.
+awaitable<Upid> set_config_in_task(Client& client, VmRef vm, Params changes, Deadline deadline);
+/// Sets options if the configuration still is the one that has `digest`; else false. Several who
+/// try this at once with the same digest: one of them gets true.
+awaitable<bool> set_config_if_unchanged(Client& client, VmRef vm, Params changes,
+                                        std::string digest, Deadline deadline);
+
+/// Grows a disk to `gib` GiB. Errc::rejected for one that is larger.
+awaitable<Upid> resize(Client& client, VmRef vm, std::string disk, int gib, Deadline deadline);
+
 awaitable<Upid> start(Client& client, VmRef vm, Deadline deadline);
 /// Pulls the plug. Fine for a stopped VM.
 awaitable<Upid> stop(Client& client, VmRef vm, Deadline deadline);

@@ -87,6 +87,12 @@ awaitable<TaskStatus> end_of(Client& client, const Upid& upid, Deadline deadline
   co_return status;
 }
 
+awaitable<json::value> send(Client& client, const TaskCall& call, CallOptions options) {
+  if (call.method == "DELETE") return client.del(call.path, call.params, std::move(options));
+  if (call.method == "PUT") return client.put(call.path, call.params, std::move(options));
+  return client.post(call.path, call.params, std::move(options));
+}
+
 /// Looks several times for the task that a lost answer should have named.
 awaitable<std::optional<Upid>> look_for(Client& client, TaskPattern pattern,
                                         std::chrono::milliseconds patience) {
@@ -194,6 +200,13 @@ awaitable<std::optional<Upid>> find_task(Client& client, TaskPattern pattern) {
   co_return newest;
 }
 
+awaitable<bool> is_busy(Client& client, NodeName node, Vmid vmid) {
+  const auto data = co_await client.get(fmt::format("/nodes/{}/tasks", node),
+                                        Params{}.add("source", "active").add("vmid", vmid),
+                                        {.load = Load::light});
+  co_return data.is_array() && !data.get_array().empty();
+}
+
 awaitable<Upid> post_task_once(Client& client, TaskCall call) {
   // The VMID may have been someone else's a second ago, whose tasks then are in the list as well.
   const auto last = client.last_task(call.node);
@@ -202,9 +215,7 @@ awaitable<Upid> post_task_once(Client& client, TaskCall call) {
     CallOptions options{.deadline = call.deadline, .wait_for_lock = true, .doing = call.doing};
     std::optional<Error> lost;
     try {
-      const auto data = call.method == "DELETE"
-                            ? co_await client.del(call.path, call.params, std::move(options))
-                            : co_await client.post(call.path, call.params, std::move(options));
+      const auto data = co_await send(client, call, std::move(options));
       if (!data.is_string()) {
         throw Error{Errc::protocol, "the answer names no task"}
             .while_doing(call.doing)

@@ -82,9 +82,12 @@ struct TaskPattern {
 /// The newest task, running or ended, that fits.
 awaitable<std::optional<Upid>> find_task(Client& client, TaskPattern pattern);
 
+/// Whether a task of that VM runs now, of all those that the caller may see.
+awaitable<bool> is_busy(Client& client, NodeName node, Vmid vmid);
+
 /// A call that starts a task and answers with its UPID.
 struct TaskCall {
-  std::string method = "POST";
+  std::string method = "POST";  ///< or DELETE, PUT
   std::string path;
   Params params;
   NodeName node;
