@@ -31,6 +31,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic.networks import IPvAnyAddress, IPvAnyNetwork
+from pydantic_core import core_schema
 
 logger = logging.getLogger("proxmoxsandbox")
 
@@ -219,7 +220,11 @@ class VmSourceConfig(_Model):
     built_in: str | None = None
     """Name of an image that the provider knows, for example `debian13-small`."""
     ova: Path | None = None
-    """A file on this machine."""
+    """An appliance on this machine: an OVA, or an .ovf with its disks beside it. What `VmConfig`
+    leaves out (memory, processors, firmware, cards, ...) is as it says."""
+    disk: Path | None = None
+    """A disk image on this machine: qcow2, raw, VMDK, VHDX, VDI or VHD, also as .gz, .xz, .zst or
+    .bz2."""
     existing_vm_template_tag: str | None = None
     """Tag of a template VM on the server."""
     existing_backup_name: str | None = None
@@ -234,6 +239,18 @@ class VmSourceConfig(_Model):
                 f"exactly one of {', '.join(type(self).model_fields)} is needed, not {named}"
             )
         return self
+
+
+class NativeConfig(dict[str, str | int | float | bool]):
+    """Options as the API of Proxmox VE names them; hashable, and not to be changed."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        inner = handler(dict[str, bool | int | float | str])
+        return core_schema.no_info_after_validator_function(cls, inner)
 
 
 class VmConfig(_Model):
@@ -254,9 +271,11 @@ class VmConfig(_Model):
     uefi_boot: bool = False
     """OVMF and an EFI disk instead of SeaBIOS."""
     disk_controller: Literal["scsi", "ide"] | None = None
-    """None: scsi."""
-    nic_controller: Literal["virtio", "e1000"] | None = None
-    """None: virtio."""
+    """None: as an OVA says, else scsi."""
+    nic_controller: Literal["virtio", "e1000", "e1000e", "vmxnet3", "rtl8139", "pcnet"] | None = (
+        None
+    )
+    """None: as an OVA says, else virtio."""
     firewall: bool = False
     """Isolates the VM in networks that are not closed as well: it reaches their own subnets and the
     internet, nothing else that is private, and only their subnets reach it."""
@@ -268,6 +287,41 @@ class VmConfig(_Model):
     """Later VMs are created when this one is up."""
     user: Annotated[str, Field(min_length=1)] | None = None
     """Default user of commands and owner of files. None: root."""
+    disk_gb: Annotated[int, Field(ge=1, le=131072)] | None = None
+    """Size in GiB that the disk it boots from grows to. None: as the source has it."""
+    full_clone: bool = False
+    """A copy of the template's disks of its own, instead of a linked clone: slower to make."""
+    tpm: bool = False
+    """A TPM 2.0 of its own."""
+    secure_boot: bool = False
+    """Secure boot with Microsoft's keys; needs `uefi_boot`."""
+    machine: str | None = None
+    """QEMU's machine: `pc`, `q35`, or one of these with a version. None: as the server has it."""
+    pool: str | None = None
+    """The server's resource pool that the VM is made in."""
+    storage: str | None = None
+    """Storage of its disks. None: the instance's `image_storage`."""
+    extra_proxmox_native_config: NativeConfig = NativeConfig()
+    """Any other option of a VM, in the words of Proxmox VE's API:
+    `{"balloon": 0, "vga": "qxl"}`. The server checks them before anything is made."""
+
+    @model_validator(mode="after")
+    def _secure_boot_needs_uefi(self) -> VmConfig:
+        from_ova = self.vm_source_config.ova is not None and not self._says("uefi_boot")
+        if self.secure_boot and not self.uefi_boot and not from_ova:
+            raise ValueError("secure_boot=True needs uefi_boot=True")
+        return self
+
+    def _says(self, field: str) -> bool:
+        return field in self.model_fields_set
+
+    @model_serializer(mode="wrap")
+    def _leave_to_the_ova(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What is not set stays so in a log and for the core, for there an OVA has its say."""
+        data: dict[str, Any] = handler(self)
+        if self.vm_source_config.ova is None:
+            return data
+        return {key: value for key, value in data.items() if self._says(key)}
 
 
 class ProxmoxSandboxEnvironmentConfig(_Model):
@@ -375,11 +429,22 @@ def load_config(path: str | Path) -> ProxmoxSandboxEnvironmentConfig:
     try:
         # JSON is YAML, but its own parser says better what is wrong.
         data = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
+        _find_images_beside(file, data)
         return ProxmoxSandboxEnvironmentConfig.model_validate(data if data is not None else {})
     except ValidationError as ex:
         raise ValueError(f"sandbox configuration {file}:\n{friendly(ex)}") from None
     except (json.JSONDecodeError, yaml.YAMLError) as ex:
         raise ValueError(f"sandbox configuration {file}: {ex}") from None
+
+
+def _find_images_beside(file: Path, data: Any) -> None:
+    """Images with a relative name lie beside the file that names them."""
+    vms = data.get("vms_config") if isinstance(data, dict) else None
+    for vm in vms if isinstance(vms, list) else []:
+        source = vm.get("vm_source_config") if isinstance(vm, dict) else None
+        for key in ("ova", "disk"):
+            if isinstance(source, dict) and isinstance(source.get(key), str):
+                source[key] = str(file.parent / source[key])
 
 
 def read_logged_config(data: dict[str, Any]) -> ProxmoxSandboxEnvironmentConfig:

@@ -33,6 +33,14 @@ const BuiltIn& find_built_in(std::string_view name) {
                   fmt::format("the built-ins of this version are: {}", fmt::join(names, ", ")));
 }
 
+std::filesystem::path cache_directory() {
+  const std::string cache = variable("XDG_CACHE_HOME");
+  const std::filesystem::path base = cache.empty()
+                                         ? std::filesystem::path{variable("HOME")} / ".cache"
+                                         : std::filesystem::path{cache};
+  return base / "proxmox-sandbox";
+}
+
 std::vector<std::filesystem::path> image_directories() {
   std::vector<std::filesystem::path> out;
   const std::string list = variable("PROXMOX_SANDBOX_IMAGES");
@@ -41,11 +49,7 @@ std::vector<std::filesystem::path> image_directories() {
     if (colon > at) out.emplace_back(list.substr(at, colon - at));
     at = colon + 1;
   }
-  const std::string cache = variable("XDG_CACHE_HOME");
-  const std::filesystem::path base = cache.empty()
-                                         ? std::filesystem::path{variable("HOME")} / ".cache"
-                                         : std::filesystem::path{cache};
-  out.push_back(base / "proxmox-sandbox" / "images");
+  out.push_back(cache_directory() / "images");
   return out;
 }
 
@@ -56,6 +60,16 @@ std::optional<std::filesystem::path> file_of(const BuiltIn& built_in) {
     if (std::filesystem::is_regular_file(file, error)) return file;
   }
   return std::nullopt;
+}
+
+Error missing_file(const BuiltIn& built_in, std::string_view node) {
+  std::vector<std::string> directories;
+  for (const auto& directory : image_directories()) directories.push_back(directory.string());
+  return Error{Errc::not_found,
+               fmt::format("vm_source_config.built_in: there is no template of {} on node {}, and "
+                           "no file {} in {}",
+                           built_in.name, node, built_in.file, fmt::join(directories, " or "))}
+      .with_hint(fmt::format("{}; PROXMOX_SANDBOX_IMAGES names its directory.", built_in.how));
 }
 
 }  // namespace px::image

@@ -1,4 +1,6 @@
 #pragma once
+#include "support/error.hpp"
+
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -17,11 +19,17 @@ struct BuiltIn {
 /// Throws Error{bad_input} naming the known ones.
 const BuiltIn& find_built_in(std::string_view name);
 
+/// `${XDG_CACHE_HOME:-~/.cache}/proxmox-sandbox`.
+std::filesystem::path cache_directory();
+
 /// Where image files are looked for: PROXMOX_SANDBOX_IMAGES (directories with : between), then
-/// ${XDG_CACHE_HOME:-~/.cache}/proxmox-sandbox/images.
+/// `images` in cache_directory().
 std::vector<std::filesystem::path> image_directories();
 
 /// The built-in's file on this machine, if it is there.
 std::optional<std::filesystem::path> file_of(const BuiltIn& built_in);
+
+/// That it is neither here nor, as a template, on the node; says what to do.
+Error missing_file(const BuiltIn& built_in, std::string_view node);
 
 }  // namespace px::image

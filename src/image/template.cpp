@@ -1,18 +1,14 @@
 #include "image/template.hpp"
 
+#include "image/bake.hpp"
 #include "image/built_in.hpp"
-#include "pve/cluster.hpp"
-#include "pve/nodes.hpp"
-#include "pve/storage.hpp"
-#include "pve/tasks.hpp"
-#include "support/bytes.hpp"
 #include "support/log.hpp"
 
 #include <boost/algorithm/string/case_conv.hpp>
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <fstream>
+#include <sys/stat.h>
 
 namespace px::image {
 
@@ -20,67 +16,27 @@ namespace {
 
 using boost::algorithm::to_lower_copy;
 
-using namespace std::chrono_literals;
-
-/// Changes when a template made by an older version must not be used any more.
-constexpr std::string_view recipe_version = "1";
-
 constexpr int most_scsi = 30;  // scsi0..scsi30 (qemu-server, Drive.pm)
+constexpr std::string_view content_prefix = "inspect-src-";
 
 bool has_tag(const pve::qemu::VmSummary& vm, const std::string& tag) {
   return std::any_of(vm.tags.begin(), vm.tags.end(),
                      [&](const auto& t) { return to_lower_copy(t) == tag; });
 }
 
-std::string file_sha256(const std::string& path) {
-  std::ifstream file{path, std::ios::binary};
-  std::string piece(1 << 20, '\0');
-  Sha256 sum;
-  while (file.read(piece.data(), static_cast<std::streamsize>(piece.size())) || file.gcount() > 0) {
-    sum.update(std::string_view{piece}.substr(0, static_cast<std::size_t>(file.gcount())));
-  }
-  if (!file.eof()) throw_bad_input("image", path, "the file can't be read");
-  return sum.hex();
-}
-
-/// Same content and same shape, same tag.
-std::string content_tag(const TemplateRequest& request, const std::string& sha256) {
-  const auto shape = fmt::format("{}|{}|{}|{}", sha256, request.disk_controller,
-                                 request.uefi ? "uefi" : "bios", recipe_version);
-  return "inspect-src-" + sha256_hex(shape).substr(0, 16);
+/// Changes when the file does, so that it is read again.
+std::string state_of(const std::filesystem::path& file) {
+  struct stat seen{};
+  if (file.empty() || ::stat(file.c_str(), &seen) != 0) return file.string();
+  return fmt::format("{}|{}|{}|{}.{}", file.string(), seen.st_ino, seen.st_size,
+                     seen.st_mtim.tv_sec, seen.st_mtim.tv_nsec);
 }
 
 std::string cache_key(const TemplateRequest& request) {
-  return fmt::format("{}|{}|{}|{}", request.built_in, request.existing_tag, request.uefi,
-                     request.disk_controller);
-}
-
-/// What a VM made from `import` looks like: every clone inherits it.
-pve::Params template_config(const TemplateRequest& request, const std::string& storage,
-                            const pve::VolumeId& import, const std::string& tags,
-                            const std::string& note, bool kvm) {
-  const std::string disk = request.disk_controller == "ide" ? "ide0" : "scsi0";
-  pve::Params config;
-  config.add("name", "inspect-" + request.built_in)
-      .add("description", note)
-      .add("tags", tags)
-      .add("memory", 512)
-      .add("cores", 2)
-      .add("ostype", "l26")
-      .add("cpu", kvm ? "host" : "max")
-      .add("agent", "1")
-      .add("serial0", "socket")
-      .add("scsihw", "virtio-scsi-pci")
-      .add(disk, fmt::format("{}:0,import-from={}", storage, import.text()))
-      .add("scsi1", "none,media=cdrom")
-      .add("rng0", "source=/dev/urandom")
-      .add("boot", "order=" + disk);
-  // A node without it refuses to start a VM that does not turn it off (qemu-server, QemuServer.pm).
-  if (!kvm) config.add("kvm", false);
-  if (request.uefi) {
-    config.add("bios", "ovmf").add("efidisk0", storage + ":1,efitype=4m,pre-enrolled-keys=0");
-  }
-  return config;
+  return fmt::format("{}|{}|{}|{}|{}|{}|{}|{}|{}|{}", request.built_in, request.existing_tag,
+                     request.existing_backup, state_of(request.ova), state_of(request.disk),
+                     request.uefi, request.secure_boot, request.disk_controller, request.os_type,
+                     request.storage.value_or(""));
 }
 
 }  // namespace
@@ -105,19 +61,40 @@ std::string cd_drive_of(const pve::qemu::VmConfigMap& config) {
   return {};
 }
 
-Templates::Templates(pve::Client& client, pve::NodeName node, std::string storage,
-                     std::string birth_note)
+std::string boot_disk(const pve::qemu::VmConfigMap& config) {
+  const auto is_disk = [&](const std::string& option) {
+    const auto value = config.get(option);
+    return !value.empty() && value.find("media=cdrom") == std::string::npos;
+  };
+  auto order = config.get("boot");
+  if (order.starts_with("order=")) {
+    for (const auto& option : pve::qemu::split_tags(order.substr(6))) {
+      if (!pve::qemu::is_card(option) && is_disk(option)) return option;
+    }
+  }
+  for (const auto* option : {"scsi0", "virtio0", "ide0", "sata0"}) {
+    if (is_disk(option)) return option;
+  }
+  return {};
+}
+
+Templates::Templates(pve::Client& client, pve::NodeName node, std::string storage, std::string run,
+                     std::string birth_note, std::function<bool(const std::string& note)> is_dead)
     : client_{client},
       node_{std::move(node)},
       storage_{std::move(storage)},
-      birth_note_{std::move(birth_note)} {}
+      run_{std::move(run)},
+      birth_note_{std::move(birth_note)},
+      is_dead_{std::move(is_dead)} {}
 
 awaitable<Template> Templates::get(TemplateRequest request) {
-  const auto permit = co_await one_at_a_time_.acquire();
   const auto key = cache_key(request);
+  auto& turn = one_at_a_time_[key];
+  if (!turn) turn = std::make_unique<Semaphore>(1);
+  const auto permit = co_await turn->acquire();
   if (const auto it = known_.find(key); it != known_.end()) co_return it->second;
-  Template found = request.built_in.empty() ? co_await find_existing(request)
-                                            : co_await find_or_make_built_in(request);
+  Template found = request.existing_tag.empty() ? co_await find_or_bake(request)
+                                                : co_await find_existing(request);
   known_.insert_or_assign(key, found);
   co_return found;
 }
@@ -156,131 +133,51 @@ awaitable<Template> Templates::find_existing(const TemplateRequest& request) {
   co_return out;
 }
 
-awaitable<Template> Templates::find_or_make_built_in(const TemplateRequest& request) {
-  const BuiltIn& built_in = find_built_in(request.built_in);
-  const auto file = file_of(built_in);
-  std::string wanted = fmt::format("builtin-{}", built_in.name);
-  std::string tag;
-  if (file) {
-    const auto sum = co_await run_in_pool(client_.pool(), [&] { return file_sha256(*file); });
-    wanted = tag = content_tag(request, sum);
-  }
+/// The template that was made of this content before, whoever made it.
+awaitable<std::optional<Template>> Templates::find_made(const Recipe& recipe) {
   for (const auto& vm : co_await pve::qemu::list(client_, node_)) {
-    if (!vm.is_template || !has_tag(vm, wanted)) continue;
+    if (!vm.is_template || !has_tag(vm, recipe.content_tag)) continue;
     const pve::VmRef ref{node_, vm.vmid};
-    auto config = co_await pve::qemu::config(client_, ref);
-    if ((config.get("bios") == "ovmf") == request.uefi) co_return Template{ref, std::move(config)};
+    co_return Template{ref, co_await pve::qemu::config(client_, ref)};
   }
-  if (!file) {
-    std::vector<std::string> directories;
-    for (const auto& directory : image_directories()) directories.push_back(directory.string());
-    throw Error{Errc::not_found,
-                fmt::format("vm_source_config.built_in: there is no template of {} on node {}, and "
-                            "no file {} in {}",
-                            built_in.name, node_, built_in.file, fmt::join(directories, " or "))}
-        .with_hint(fmt::format("{}; PROXMOX_SANDBOX_IMAGES names its directory.", built_in.how));
+  co_return std::nullopt;
+}
+
+/// One of the existing provider, which goes by a name and a size. Where there are several, or where
+/// ours are of other content under that name, none of them is surely the right one.
+awaitable<std::optional<Template>> Templates::find_of_old_provider(const Recipe& recipe) {
+  std::vector<pve::Vmid> found;
+  for (const auto& vm : co_await pve::qemu::list(client_, node_)) {
+    if (!vm.is_template || !has_tag(vm, recipe.source_tag)) continue;
+    const bool ours = std::ranges::any_of(
+        vm.tags, [](const auto& tag) { return tag.starts_with(content_prefix); });
+    if (ours && !recipe.content_tag.empty()) co_return std::nullopt;
+    found.push_back(vm.vmid);
   }
-  const auto vm = co_await make(request, file->string(), tag);
+  if (found.size() != 1) co_return std::nullopt;
+  const pve::VmRef ref{node_, found.front()};
+  auto config = co_await pve::qemu::config(client_, ref);
+  if ((config.get("bios") == "ovmf") != recipe.uefi) co_return std::nullopt;
+  log::info("{} is cloned from template {}, found by its tag {}", recipe.title, ref.vmid,
+            recipe.source_tag);
+  co_return Template{ref, std::move(config)};
+}
+
+awaitable<Template> Templates::find_or_bake(const TemplateRequest& request) {
+  auto recipe = co_await run_in_pool(client_.pool(), [&] { return recipe_of(request); });
+  if (!recipe.content_tag.empty()) {
+    if (auto made = co_await find_made(recipe)) co_return *std::move(made);
+  }
+  if (auto old = co_await find_of_old_provider(recipe)) co_return *std::move(old);
+  if (recipe.content_tag.empty()) throw missing_file(find_built_in(request.built_in), node_.text());
+  const auto vm = co_await bake(client_,
+                                {.node = node_,
+                                 .storage = request.storage.value_or(storage_),
+                                 .run = run_,
+                                 .note = birth_note_,
+                                 .is_dead = is_dead_},
+                                std::move(recipe));
   co_return Template{vm, co_await pve::qemu::config(client_, vm)};
-}
-
-awaitable<pve::StorageId> Templates::import_storage() {
-  std::string seen;
-  bool images = false;
-  std::optional<pve::StorageId> found;
-  for (const auto& storage : co_await pve::storage::list(client_, node_)) {
-    seen += fmt::format("{}{} ({})", seen.empty() ? "" : ", ", storage.id,
-                        fmt::join(storage.content, " "));
-    if (storage.id.text() == storage_) {
-      images = true;
-      if (!storage.holds("images")) {
-        throw_bad_input("PROXMOX_IMAGE_STORAGE", storage_,
-                        fmt::format("it holds {}, no images", fmt::join(storage.content, ", ")));
-      }
-    }
-    if (!found && storage.active && storage.holds("import")) found = storage.id;
-  }
-  if (!images) {
-    throw_bad_input("PROXMOX_IMAGE_STORAGE", storage_,
-                    fmt::format("the storages of node {} are {}", node_, seen));
-  }
-  if (!found) {
-    throw Error{Errc::unsupported,
-                fmt::format("no storage of node {} takes uploads of disk images: {}", node_, seen)}
-        .with_hint(
-            "Add the content type `import` to one of type dir, for example: "
-            "pvesm set local --content iso,vztmpl,backup,import");
-  }
-  co_return *found;
-}
-
-/// Creates a VM under a number that is surely ours: the server's proposal is no reservation.
-awaitable<pve::VmRef> Templates::create(pve::Params config) {
-  const auto limit = Deadline::after(30min);
-  for (int attempt = 0;; ++attempt) {
-    const pve::VmRef vm{node_, co_await pve::cluster::next_id(client_)};
-    try {
-      const auto upid = co_await pve::qemu::create(client_, vm, config, limit);
-      co_await pve::wait_for_task(client_, upid, limit, fmt::format("create {}", vm.vmid));
-      co_return vm;
-    } catch (const Error& error) {
-      if (error.kind != Errc::already_exists || attempt == 20) throw;
-    }
-  }
-}
-
-/// Whether VMs run with hardware virtualisation here; true where we may not know.
-awaitable<bool> Templates::has_kvm() {
-  try {
-    co_return (co_await pve::nodes::status(client_, node_)).kvm;
-  } catch (const Error& error) {
-    if (error.kind != Errc::forbidden) throw;
-  }
-  co_return true;
-}
-
-awaitable<pve::VmRef> Templates::make(const TemplateRequest& request, std::string file,
-                                      std::string content_tag) {
-  const auto limit = Deadline::after(30min);
-  const auto storage = co_await import_storage();
-  log::info("making a template of {} on node {}", request.built_in, node_);
-  const auto source = pve::file_source(client_.pool(), file);
-  pve::storage::Upload upload{node_, storage, "import",
-                              fmt::format("{}-{}.qcow2", request.built_in, content_tag)};
-  upload.progress = [last = std::uint64_t{0}](std::uint64_t sent, std::uint64_t size) mutable {
-    const auto tenth = size == 0 ? 10 : sent * 10 / size;
-    if (tenth == last) return;
-    last = tenth;
-    log::info("uploaded {} of {} MB", sent / 1'000'000, size / 1'000'000);
-  };
-  std::optional<pve::VmRef> made;
-  auto body = [](Templates& self, pve::storage::Upload what, pve::BodySource& bytes,
-                 TemplateRequest wanted, std::string tag, Deadline until,
-                 std::optional<pve::VmRef>& out, bool& done) -> awaitable<void> {
-    const auto copied = co_await pve::storage::upload(self.client_, what, bytes, until);
-    co_await pve::wait_for_task(self.client_, copied, until, "upload " + what.file_name);
-    const auto tags = fmt::format("inspect;builtin-{};{}", wanted.built_in, tag);
-    out = co_await self.create(template_config(wanted, self.storage_, pve::storage::volume_of(what),
-                                               tags, self.birth_note_, co_await self.has_kvm()));
-    const auto converted = co_await pve::qemu::make_template(self.client_, *out, until);
-    co_await pve::wait_for_task(self.client_, converted, until,
-                                fmt::format("make {} a template", out->vmid));
-    done = true;
-  };
-  bool ready = false;
-  auto clean_up = [](pve::Client& client, pve::NodeName node, pve::VolumeId volume,
-                     const std::optional<pve::VmRef>& half_made,
-                     const bool& complete) -> awaitable<void> {
-    const auto until = Deadline::after(60s);
-    co_await pve::storage::delete_volume(client, node, volume, until);
-    if (complete || !half_made) co_return;
-    const auto upid = co_await pve::qemu::destroy(client, *half_made, until);
-    co_await pve::wait_for_task(client, upid, until, fmt::format("destroy {}", half_made->vmid));
-  };
-  co_await with_cleanup(body(*this, upload, *source, request, content_tag, limit, made, ready),
-                        clean_up(client_, node_, pve::storage::volume_of(upload), made, ready));
-  log::info("the template of {} is VM {}", request.built_in, made->vmid);
-  co_return *made;
 }
 
 }  // namespace px::image

@@ -1,24 +1,17 @@
 #pragma once
+#include "image/recipe.hpp"
 #include "pve/client.hpp"
 #include "pve/ids.hpp"
 #include "pve/qemu.hpp"
 #include "support/async.hpp"
 
+#include <functional>
 #include <map>
 #include <memory>
-#include <optional>
 #include <string>
-#include <vector>
 
-/// Template VMs: what samples are cloned from. Found by tag, or made from an image file.
+/// Template VMs: what samples are cloned from. Found by tag, or made from an image.
 namespace px::image {
-
-struct TemplateRequest {
-  std::string built_in;  ///< one of both is set
-  std::string existing_tag;
-  bool uefi = false;                     ///< built-ins: OVMF; existing templates must agree
-  std::string disk_controller = "scsi";  ///< built-ins: scsi or ide
-};
 
 struct Template {
   pve::VmRef vm;
@@ -29,15 +22,21 @@ struct Template {
 /// there already, else a SCSI one, which needs no AHCI in the guest; empty when none can be had.
 std::string cd_drive_of(const pve::qemu::VmConfigMap& config);
 
+/// The drive that a VM boots from by `boot: order=`, else its first disk; empty for none.
+std::string boot_disk(const pve::qemu::VmConfigMap& config);
+
 /// The templates of one node, looked up once and kept. Not thread-safe: one I/O thread.
 class Templates {
  public:
-  /// `storage` takes the disks of templates that are made here. `birth_note` marks what is made
-  /// until it is ready, so that clean-up finds it after a crash.
-  Templates(pve::Client& client, pve::NodeName node, std::string storage, std::string birth_note);
+  /// `storage` takes the disks of templates that are made here, unless a request names another.
+  /// What is made is `run`'s until it is ready, and bears `birth_note`, so that clean-up finds it
+  /// after a crash; `is_dead` tells of such a note whether its maker surely is.
+  Templates(pve::Client& client, pve::NodeName node, std::string storage, std::string run,
+            std::string birth_note, std::function<bool(const std::string& note)> is_dead);
 
-  /// Errors: bad_input (unknown built-in or tag, with what there is), not_found (a built-in whose
-  /// file is neither here nor as a template there), and the server's.
+  /// Different ones are made side by side. Errors: bad_input (a source, tag or storage that is
+  /// wrong, with what there is), not_found (a built-in whose file is neither here nor as a template
+  /// there), and the server's.
   awaitable<Template> get(TemplateRequest request);
 
   /// Looks again at the next get(): a template has gone.
@@ -45,19 +44,18 @@ class Templates {
 
  private:
   awaitable<Template> find_existing(const TemplateRequest& request);
-  awaitable<Template> find_or_make_built_in(const TemplateRequest& request);
-  awaitable<pve::VmRef> make(const TemplateRequest& request, std::string file,
-                             std::string content_tag);
-  awaitable<pve::VmRef> create(pve::Params config);
-  awaitable<pve::StorageId> import_storage();
-  awaitable<bool> has_kvm();
+  awaitable<Template> find_or_bake(const TemplateRequest& request);
+  awaitable<std::optional<Template>> find_made(const Recipe& recipe);
+  awaitable<std::optional<Template>> find_of_old_provider(const Recipe& recipe);
 
   pve::Client& client_;
   pve::NodeName node_;
   std::string storage_;
+  std::string run_;
   std::string birth_note_;
+  std::function<bool(const std::string& note)> is_dead_;
   std::map<std::string, Template> known_;
-  Semaphore one_at_a_time_{1};
+  std::map<std::string, std::unique_ptr<Semaphore>> one_at_a_time_;  ///< of each request
 };
 
 }  // namespace px::image

@@ -1,5 +1,6 @@
 #include "sandbox/cleanup.hpp"
 
+#include "image/bake.hpp"
 #include "network/sets.hpp"
 #include "pve/qemu.hpp"
 #include "pve/sdn.hpp"
@@ -38,21 +39,30 @@ awaitable<void> remove_one(pve::Client& client, Leftover item, Report& report) {
   }
 }
 
-/// Media of ours that a dead process left on the storages.
-awaitable<void> remove_media(Host& host, const std::string& id, Report& report) {
-  const auto storage = co_await host.iso_storage();
-  if (!storage) co_return;
-  for (const auto& volume :
-       co_await pve::storage::content(host.client(), host.node(), *storage, "iso")) {
-    const auto rest = volume.id.rest();
-    const auto run = run_of_medium(rest.substr(rest.rfind('/') + 1));
-    if (!run || (!id.empty() && *run != id)) continue;
-    try {
-      co_await pve::storage::delete_volume(host.client(), host.node(), volume.id,
-                                           Deadline::after(60s));
-      report.removed.push_back("removed medium " + volume.id.text());
-    } catch (const Error& error) {
-      report.left.push_back(fmt::format("medium {}: {}", volume.id.text(), error.what()));
+/// Media for guests and images for templates.
+std::optional<std::string> run_of_file(const std::string& name) {
+  if (const auto run = run_of_medium(name)) return run;
+  return image::run_of_upload(name);
+}
+
+/// Files of ours that a dead process left on the storages.
+awaitable<void> remove_files(Host& host, const std::string& id, Report& report) {
+  for (const auto& storage : co_await pve::storage::list(host.client(), host.node())) {
+    for (const auto* kind : {"iso", "import"}) {
+      if (!storage.active || !storage.holds(kind)) continue;
+      for (const auto& volume :
+           co_await pve::storage::content(host.client(), host.node(), storage.id, kind)) {
+        const auto rest = volume.id.rest();
+        const auto run = run_of_file(std::string{rest.substr(rest.rfind('/') + 1)});
+        if (!run || (!id.empty() && *run != id)) continue;
+        try {
+          co_await pve::storage::delete_volume(host.client(), host.node(), volume.id,
+                                               Deadline::after(60s));
+          report.removed.push_back("removed file " + volume.id.text());
+        } catch (const Error& error) {
+          report.left.push_back(fmt::format("file {}: {}", volume.id.text(), error.what()));
+        }
+      }
     }
   }
 }
@@ -90,7 +100,7 @@ awaitable<void> clean_host(Host& host, const std::string& id, Report& report) {
     if (selected(item, id)) work.push_back(remove_one(host.client(), std::move(item), report));
   }
   co_await all(std::move(work));
-  co_await remove_media(host, id, report);
+  co_await remove_files(host, id, report);
   // A server takes a network away under a running VM (pve-practice section 5).
   if (report.left.empty()) co_await remove_networks(host, id, report);
 }
@@ -128,7 +138,7 @@ awaitable<std::vector<std::string>> cleanup_from_environment(asio::thread_pool& 
   for (auto& instance : read_instances(environment)) {
     const std::string server = instance.host;
     try {
-      Host host{executor, pool, std::move(instance), none};
+      Host host{executor, pool, std::move(instance), none, environment};
       co_await clean_host(host, id, report);
       co_await host.client().close();
     } catch (const Error& error) {

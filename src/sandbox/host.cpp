@@ -4,7 +4,9 @@
 #include "pve/cluster.hpp"
 #include "pve/firewall.hpp"
 #include "pve/nodes.hpp"
+#include "pve/pools.hpp"
 #include "pve/storage.hpp"
+#include "sandbox/life_sign.hpp"
 
 #include <fmt/format.h>
 
@@ -29,10 +31,18 @@ std::string template_note(const RunId& run) {
 }  // namespace
 
 Host::Host(const asio::any_io_executor& executor, asio::thread_pool& pool, pve::Instance instance,
-           const RunId& run)
+           const RunId& run, const Environment& environment)
     : client_{executor, pool, std::move(instance)},
       node_{pve::NodeName::parse(client_.instance().node)},
-      templates_{client_, node_, client_.instance().image_storage, template_note(run)},
+      templates_{client_,
+                 node_,
+                 client_.instance().image_storage,
+                 run.text,
+                 template_note(run),
+                 [environment](const std::string& note) {
+                   const auto mark = find_mark(note);
+                   return mark && life_of(mark->run, environment).life == Life::dead;
+                 }},
       leases_{client_, node_, run.text} {}
 
 awaitable<void> Host::check() {
@@ -92,6 +102,28 @@ awaitable<pve::sdn::Vnet> Host::existing_vnet(const network::Card& card,
                       ? fmt::format("no VNet in sdn_config or on {} has an alias", instance().host)
                       : fmt::format("the VNets of sdn_config and of {} are: {}", instance().host,
                                     fmt::join(known, ", ")));
+}
+
+awaitable<void> Host::check_places(VmSpec vm) {
+  if (vm.storage) {
+    std::vector<std::string> known;
+    for (const auto& storage : co_await pve::storage::list(client_, node_)) {
+      if (storage.holds("images")) known.push_back(storage.id.text());
+    }
+    if (std::ranges::find(known, *vm.storage) == known.end()) {
+      throw_bad_input(
+          vm.field + ".storage", *vm.storage,
+          fmt::format("the storages for images of node {} are: {}", node_, fmt::join(known, ", ")));
+    }
+  }
+  if (!vm.pool) co_return;
+  std::vector<std::string> pools;
+  for (const auto& pool : co_await pve::pools::list(client_)) pools.push_back(pool.id);
+  if (std::ranges::find(pools, *vm.pool) != pools.end()) co_return;
+  throw_bad_input(vm.field + ".pool", *vm.pool,
+                  pools.empty()
+                      ? "the server has no pools"
+                      : fmt::format("the server's pools are: {}", fmt::join(pools, ", ")));
 }
 
 namespace {

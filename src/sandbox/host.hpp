@@ -7,6 +7,7 @@
 #include "pve/instance.hpp"
 #include "pve/sdn.hpp"
 #include "pve/version.hpp"
+#include "sandbox/instances.hpp"
 #include "sandbox/marks.hpp"
 #include "support/async.hpp"
 
@@ -22,7 +23,7 @@ namespace px::sandbox {
 class Host {
  public:
   Host(const asio::any_io_executor& executor, asio::thread_pool& pool, pve::Instance instance,
-       const RunId& run);
+       const RunId& run, const Environment& environment);
 
   /// Checks that the server can be used: reachable, login, node. Done once; later calls return at
   /// once. Errors: unreachable, tls, auth, bad_input (the node's name, with those there are).
@@ -41,6 +42,10 @@ class Host {
   /// A VNet of the server that a card names by its alias, none of ours. Error{bad_input} names the
   /// card's field and the aliases that there are, `planned` ones too.
   awaitable<pve::sdn::Vnet> existing_vnet(const network::Card& card, const network::Plan& planned);
+
+  /// That the storage and the pool that a VM names are there. Throws Error{bad_input} with those
+  /// that are.
+  awaitable<void> check_places(VmSpec vm);
 
   /// Why this server's firewall closes nothing; empty when it does. Looked up once.
   awaitable<std::string> firewall_trouble();

@@ -1,5 +1,6 @@
 #include "sandbox/run.hpp"
 
+#include "sandbox/native_options.hpp"
 #include "support/bytes.hpp"
 #include "support/log.hpp"
 
@@ -46,6 +47,10 @@ awaitable<void> check_firewall(const std::shared_ptr<Host>& host, const Spec& sp
       said, fix);
 }
 
+awaitable<void> make_template(std::shared_ptr<Host> host, const VmSpec& vm) {
+  co_await host->templates().get(template_request(vm));
+}
+
 awaitable<void> prepare_host(std::shared_ptr<Host> host, const Spec& spec) {
   co_await host->check();
   co_await check_firewall(host, spec);
@@ -54,7 +59,13 @@ awaitable<void> prepare_host(std::shared_ptr<Host> host, const Spec& spec) {
       if (!card.vnet) co_await host->existing_vnet(card, spec.networks);
     }
   }
-  for (const auto& vm : spec.vms) co_await host->templates().get(template_request(vm));
+  for (const auto& vm : spec.vms) {
+    co_await host->check_places(vm);
+    co_await check_native_options(host->client(), host->node(), vm);
+  }
+  std::vector<awaitable<void>> templates;
+  for (const auto& vm : spec.vms) templates.push_back(make_template(host, vm));
+  co_await all(std::move(templates));
   // Inspect does not name the task yet.
   co_await host->leases().prepare(co_await host->possible(spec.networks), "");
 }
@@ -68,7 +79,8 @@ std::vector<std::shared_ptr<Host>> Run::hosts_for(const Spec& spec) {
   std::vector<std::shared_ptr<Host>> out;
   for (auto& instance : instances_for(spec, environment_)) {
     auto& host = hosts_[key_of(instance)];
-    if (!host) host = std::make_shared<Host>(executor_, pool_, std::move(instance), id_);
+    if (!host)
+      host = std::make_shared<Host>(executor_, pool_, std::move(instance), id_, environment_);
     out.push_back(host);
   }
   return out;
@@ -85,7 +97,7 @@ void Run::end_life() {
 }
 
 awaitable<void> Run::prepare(std::string spec_json) {
-  const Spec spec = parse_spec(spec_json);
+  const Spec spec = co_await run_in_pool(pool_, [&] { return parse_spec(spec_json); });
   show_life();
   std::vector<awaitable<void>> work;
   for (const auto& host : hosts_for(spec)) work.push_back(prepare_host(host, spec));
@@ -117,7 +129,7 @@ awaitable<void> Run::remove_networks() {
 
 awaitable<std::shared_ptr<Sandbox>> Run::bring_up(std::string spec_json, std::string task,
                                                   std::string sample) {
-  const Spec spec = parse_spec(spec_json);
+  const Spec spec = co_await run_in_pool(pool_, [&] { return parse_spec(spec_json); });
   const auto hosts = hosts_for(spec);
   const auto host = *std::min_element(
       hosts.begin(), hosts.end(), [](const auto& a, const auto& b) { return a->live < b->live; });

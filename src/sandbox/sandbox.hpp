@@ -81,6 +81,7 @@ class Vm : public std::enable_shared_from_this<Vm> {
   awaitable<image::Template> clone_template();
   awaitable<void> clone(const image::Template& base);
   awaitable<void> configure(image::Template base);
+  awaitable<void> grow_disk(const image::Template& base);
   awaitable<void> fit_cards(const image::Template& base, pve::Params& changes);
   awaitable<void> fit_card(std::size_t index, pve::Params& changes);
   void keep_cards(const image::Template& base, pve::Params& changes);

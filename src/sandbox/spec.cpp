@@ -1,11 +1,15 @@
 #include "sandbox/spec.hpp"
 
+#include "image/appliance_vm.hpp"
+#include "image/ova.hpp"
+#include "sandbox/native_options.hpp"
 #include "support/error.hpp"
 #include "support/json.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <set>
 
 namespace px::sandbox {
@@ -14,6 +18,7 @@ template <class V>
 void describe(V& visit, VmSourceSpec& s) {
   visit("built_in", s.built_in);
   visit("ova", s.ova);
+  visit("disk", s.disk);
   visit("existing_vm_template_tag", s.existing_vm_template_tag);
   visit("existing_backup_name", s.existing_backup_name);
 }
@@ -34,6 +39,14 @@ void describe(V& visit, VmSpec& s) {
   visit("cpu", s.cpu);
   visit("await_before_next_vm", s.await_before_next_vm);
   visit("user", s.user);
+  visit("disk_gb", s.disk_gb);
+  visit("full_clone", s.full_clone);
+  visit("tpm", s.tpm);
+  visit("secure_boot", s.secure_boot);
+  visit("machine", s.machine);
+  visit("pool", s.pool);
+  visit("storage", s.storage);
+  visit("extra_proxmox_native_config", s.extra_proxmox_native_config);
 }
 
 namespace {
@@ -50,7 +63,7 @@ struct RawSpec {
   std::optional<bool> verify_tls;
   std::optional<std::string> image_storage;
   json::value sdn_config = "auto";
-  std::vector<VmSpec> vms_config;
+  std::vector<json::value> vms_config;
   bool verify_isolation = false;
 };
 
@@ -97,23 +110,39 @@ void check_range(const std::string& field, int value, int least, int most) {
   }
 }
 
+/// The fields of a source that are set, by name.
+std::vector<std::pair<std::string_view, std::string>> named_in(const VmSourceSpec& source) {
+  std::vector<std::pair<std::string_view, std::string>> out;
+  const auto add = [&](std::string_view name, const std::optional<std::string>& value) {
+    if (value) out.emplace_back(name, *value);
+  };
+  add("built_in", source.built_in);
+  add("ova", source.ova);
+  add("disk", source.disk);
+  add("existing_vm_template_tag", source.existing_vm_template_tag);
+  add("existing_backup_name", source.existing_backup_name);
+  return out;
+}
+
 void check_source(const std::string& field, const VmSourceSpec& source) {
-  const int given = int{source.built_in.has_value()} + int{source.ova.has_value()} +
-                    int{source.existing_vm_template_tag.has_value()} +
-                    int{source.existing_backup_name.has_value()};
-  if (given != 1) {
+  const auto named = named_in(source);
+  if (named.size() != 1) {
     throw Error{Errc::bad_input,
-                fmt::format("{}: names {} sources; exactly one of built_in, ova, "
+                fmt::format("{}: names {} sources; exactly one of built_in, ova, disk, "
                             "existing_vm_template_tag, existing_backup_name is needed",
-                            field, given)};
+                            field, named.size())};
   }
-  for (const auto* text : {&source.built_in, &source.ova, &source.existing_vm_template_tag,
-                           &source.existing_backup_name}) {
-    if (*text && (*text)->empty()) throw_bad_input(field, "", "the source has no name");
+  const auto& [name, value] = named.front();
+  if (value.empty()) throw_bad_input(field, "", "the source has no name");
+  std::error_code error;
+  if ((name == "ova" || name == "disk") && !std::filesystem::is_regular_file(value, error)) {
+    throw_bad_input(fmt::format("{}.{}", field, name), value,
+                    error ? error.message() : "it is no file");
   }
 }
 
-void check_vm(const std::string& field, const VmSpec& vm) {
+void check_vm(const VmSpec& vm) {
+  const auto& field = vm.field;
   check_source(field + ".vm_source_config", vm.vm_source_config);
   if (vm.name && !is_dns_name(*vm.name)) {
     throw_bad_input(
@@ -126,12 +155,48 @@ void check_vm(const std::string& field, const VmSpec& vm) {
     check_one_of(field + ".disk_controller", *vm.disk_controller, {"scsi", "ide"});
   }
   if (vm.nic_controller) {
-    check_one_of(field + ".nic_controller", *vm.nic_controller, {"virtio", "e1000"});
+    check_one_of(field + ".nic_controller", *vm.nic_controller,
+                 {"virtio", "e1000", "e1000e", "vmxnet3", "rtl8139", "pcnet"});
   }
+  if (vm.disk_gb) check_range(field + ".disk_gb", *vm.disk_gb, 1, 131'072);
+  if (vm.secure_boot && !vm.uefi_boot) {
+    throw_bad_input(field + ".secure_boot", "True", "it needs uefi_boot=True");
+  }
+
   check_one_of(field + ".os_type", vm.os_type,
                {"l24", "l26", "other", "solaris", "w2k", "w2k3", "w2k8", "win7", "win8", "win10",
                 "win11", "wvista", "wxp"});
   if (vm.user && vm.user->empty()) throw_bad_input(field + ".user", "", "a user has a name");
+}
+
+/// What an OVA says stands where the configuration says nothing.
+VmSpec defaults_of_ova(const std::string& file) {
+  const auto appliance = image::read_ova(file);
+  const auto shape = image::vm_of(appliance);
+  VmSpec vm;
+  if (appliance.machine.memory_mib) vm.ram_mb = static_cast<int>(*appliance.machine.memory_mib);
+  if (appliance.machine.vcpus) vm.vcpus = *appliance.machine.vcpus;
+  vm.uefi_boot = appliance.machine.firmware == image::Firmware::efi;
+  vm.secure_boot = appliance.machine.secure_boot;
+  vm.os_type = shape.os_type;
+  if (!shape.nic_models.empty()) vm.nic_controller = shape.nic_models.front();
+  return vm;
+}
+
+VmSpec read_vm(const std::string& field, const json::value& from) {
+  VmSpec vm;
+  const auto* source = json::find(from, "vm_source_config");
+  const auto* ova = source == nullptr ? nullptr : json::find(*source, "ova");
+  if (ova != nullptr && ova->is_string()) {
+    const std::string file{ova->get_string()};
+    VmSourceSpec named;
+    named.ova = file;
+    check_source(field + ".vm_source_config", named);
+    vm = defaults_of_ova(file);
+  }
+  json::read_over(vm, from, field);
+  vm.field = field;
+  return vm;
 }
 
 /// The cards of one VM. `nics` left out: one in the first VNet, where there is one; a template that
@@ -173,10 +238,10 @@ void refuse_unsupported(const Spec& spec) {
   for (std::size_t i = 0; i < spec.vms.size(); ++i) {
     const auto& vm = spec.vms[i];
     const auto field = fmt::format("vms_config[{}]", i);
-    if (vm.vm_source_config.ova || vm.vm_source_config.existing_backup_name) {
+    if (vm.vm_source_config.existing_backup_name) {
       refuse(field + ".vm_source_config",
              fmt::format("{} can't be used", vm.vm_source_config.text()),
-             "use built_in=\"debian13-small\" or existing_vm_template_tag");
+             "restore it by hand, make it a template and use existing_vm_template_tag");
     }
     if (vm.os_type.starts_with('w')) {
       refuse(field + ".os_type", "Windows guests can't be driven", "use a Linux guest");
@@ -187,11 +252,9 @@ void refuse_unsupported(const Spec& spec) {
 }  // namespace
 
 std::string VmSourceSpec::text() const {
-  if (built_in) return "built_in " + *built_in;
-  if (ova) return "ova " + *ova;
-  if (existing_vm_template_tag) return "existing_vm_template_tag " + *existing_vm_template_tag;
-  if (existing_backup_name) return "existing_backup_name " + *existing_backup_name;
-  return "no source";
+  const auto named = named_in(*this);
+  return named.empty() ? "no source"
+                       : fmt::format("{} {}", named.front().first, named.front().second);
 }
 
 bool InstanceOverrides::any() const noexcept {
@@ -206,10 +269,11 @@ Spec parse_spec(std::string_view json_text) {
   }
   std::set<std::string> names;
   bool any_sandbox = false;
+  std::vector<VmSpec> vms;
   for (std::size_t i = 0; i < raw.vms_config.size(); ++i) {
-    const auto& vm = raw.vms_config[i];
     const auto field = fmt::format("vms_config[{}]", i);
-    check_vm(field, vm);
+    const auto& vm = vms.emplace_back(read_vm(field, raw.vms_config[i]));
+    check_vm(vm);
     if (vm.name && !names.insert(*vm.name).second) {
       throw_bad_input(field + ".name", *vm.name, "another VM of this sample has that name");
     }
@@ -226,9 +290,10 @@ Spec parse_spec(std::string_view json_text) {
   spec.overrides = {
       raw.host, raw.port,       raw.user,         raw.user_realm, Secret{raw.password.value_or("")},
       raw.node, raw.verify_tls, raw.image_storage};
-  spec.vms = std::move(raw.vms_config);
+  spec.vms = std::move(vms);
   spec.verify_isolation = raw.verify_isolation;
   plan_cards(spec);
+  for (const auto& vm : spec.vms) native_options(vm);
   refuse_unsupported(spec);
   return spec;
 }

@@ -17,7 +17,8 @@ namespace px::sandbox {
 /// Where a VM's disk comes from: exactly one is set.
 struct VmSourceSpec {
   std::optional<std::string> built_in;
-  std::optional<std::string> ova;
+  std::optional<std::string> ova;   ///< a file of this machine
+  std::optional<std::string> disk;  ///< a file of this machine
   std::optional<std::string> existing_vm_template_tag;
   std::optional<std::string> existing_backup_name;
 
@@ -39,8 +40,17 @@ struct VmSpec {
   std::string os_type = "l26";
   std::optional<std::string> cpu;  ///< none = host
   bool await_before_next_vm = false;
-  std::optional<std::string> user;  ///< default user in the guest; none = root
+  std::optional<std::string> user;           ///< default user in the guest; none = root
+  std::optional<int> disk_gb;                ///< GiB of the disk that boots, at least; 1..131'072
+  bool full_clone = false;                   ///< its own copy of the template's disks
+  bool tpm = false;                          ///< a TPM 2.0 of its own
+  bool secure_boot = false;                  ///< with Microsoft's keys; needs uefi_boot
+  std::optional<std::string> machine;        ///< pc, q35, or one of these with a version
+  std::optional<std::string> pool;           ///< resource pool that it is made in
+  std::optional<std::string> storage;        ///< of its disks; none = the instance's
+  json::object extra_proxmox_native_config;  ///< texts, numbers, booleans
 
+  std::string field;  ///< "vms_config[0]", for messages
   /// From `nics`: the cards that it has; none = those of its template stay.
   std::optional<std::vector<network::Card>> cards;
 };
@@ -69,8 +79,9 @@ struct Spec {
   bool verify_isolation = false;
 };
 
-/// Reads and checks. Throws Error{bad_input} naming the field, its value and what would be right;
-/// Error{unsupported} for what this version can't do.
+/// Reads and checks; of an OVA its headers, for what the configuration leaves out is as it says:
+/// blocks for that long (run_in_pool()). Throws Error{bad_input} naming the field, its value and
+/// what would be right; Error{unsupported} for what this version can't do.
 Spec parse_spec(std::string_view json_text);
 
 }  // namespace px::sandbox

@@ -5,6 +5,7 @@
 #include "pve/sdn.hpp"
 #include "pve/snapshot.hpp"
 #include "pve/tasks.hpp"
+#include "sandbox/native_options.hpp"
 #include "sandbox/removal.hpp"
 #include "sandbox/sandbox.hpp"
 #include "support/bytes.hpp"
@@ -12,6 +13,8 @@
 
 #include <boost/algorithm/string/erase.hpp>
 #include <fmt/format.h>
+
+#include <cmath>
 
 namespace px::sandbox {
 
@@ -50,6 +53,44 @@ std::map<std::string, std::string> cards_of(const image::Template& base) {
   return out;
 }
 
+std::string boot_disk_of(const image::Template& base) {
+  return base.config.get(image::boot_disk(base.config));
+}
+
+/// Where its disks are: STORAGE of STORAGE:...
+std::string storage_of_disk(const image::Template& base) {
+  const auto disk = boot_disk_of(base);
+  return disk.substr(0, disk.find(':'));
+}
+
+/// The templates that people brought lie where they lie; a linked clone stays there.
+bool needs_copy(const VmSpec& spec, const image::Template& base) {
+  return spec.storage && *spec.storage != storage_of_disk(base);
+}
+
+/// Of a drive's `size=`, rounded up; 0 when it has none.
+int gib_of(const std::string& drive) {
+  const auto at = drive.find("size=");
+  if (at == std::string::npos) return 0;
+  std::size_t used = 0;
+  const auto number = std::stod(drive.substr(at + 5), &used);
+  const auto unit = drive.substr(at + 5 + used, 1);
+  const double gib = unit == "T"   ? number * 1024
+                     : unit == "G" ? number
+                     : unit == "M" ? number / 1024
+                     : unit == "K" ? number / 1024 / 1024
+                                   : number / 1024 / 1024 / 1024;
+  return static_cast<int>(std::ceil(gib));
+}
+
+void check_disk_size(const VmSpec& spec, const image::Template& base) {
+  const auto has = gib_of(boot_disk_of(base));
+  if (!spec.disk_gb || *spec.disk_gb >= has) return;
+  throw_bad_input(spec.field + ".disk_gb", std::to_string(*spec.disk_gb),
+                  fmt::format("the disk of {} has {} GiB, and disks only grow",
+                              spec.vm_source_config.text(), has));
+}
+
 std::string without_firewall(std::string card) {
   boost::algorithm::erase_all(card, ",firewall=0");
   return card;
@@ -61,8 +102,13 @@ image::TemplateRequest template_request(const VmSpec& spec) {
   image::TemplateRequest request;
   request.built_in = spec.vm_source_config.built_in.value_or("");
   request.existing_tag = spec.vm_source_config.existing_vm_template_tag.value_or("");
+  request.ova = spec.vm_source_config.ova.value_or("");
+  request.disk = spec.vm_source_config.disk.value_or("");
   request.uefi = spec.uefi_boot;
-  request.disk_controller = spec.disk_controller.value_or("scsi");
+  request.secure_boot = spec.secure_boot;
+  request.disk_controller = spec.disk_controller.value_or("");
+  request.os_type = spec.os_type;
+  request.storage = spec.storage;
   return request;
 }
 
@@ -124,6 +170,8 @@ awaitable<image::Template> Vm::clone_template() {
                       "install qemu-guest-agent), or set is_sandbox=False",
                       base.vm.vmid));
     }
+    check_against_template(spec_, base);
+    check_disk_size(spec_, base);
     try {
       co_await clone(base);
       co_return base;
@@ -142,6 +190,11 @@ awaitable<void> Vm::clone(const image::Template& base) {
     pve::qemu::Clone what{target.vmid};
     what.name = spec_.name.value_or(fmt::format("inspect-{}-{}", mark_.run, target.vmid));
     what.description = describe_mark(mark_);
+    what.pool = spec_.pool.value_or("");
+    if (spec_.full_clone || needs_copy(spec_, base)) {
+      what.full = true;
+      if (spec_.storage) what.storage = pve::StorageId::parse(*spec_.storage);
+    }
     // Known before the request is sent, so that destroy() finds it whatever happens.
     vm_ = target;
     state_ = State::cloning;
@@ -181,13 +234,31 @@ awaitable<void> Vm::configure(image::Template base) {
   tags.push_back(RunId{mark_.run}.tag());
   changes.add("tags", fmt::format("{}", fmt::join(tags, ";")));
   if (spec_.cpu) changes.add("cpu", *spec_.cpu);
+  if (spec_.machine) changes.add("machine", *spec_.machine);
+  if (spec_.tpm && base.config.get("tpmstate0").empty()) {
+    changes.add("tpmstate0", storage_of_disk(base) + ":1,version=v2.0");
+  }
+  for (const auto& [option, value] : native_options(spec_)) {
+    changes.add(option, value);
+    base.config.values[option] = value;
+  }
   drive_ = spec_.is_sandbox ? image::cd_drive_of(base.config) : "";
   if (!drive_.empty() && base.config.get(drive_).empty()) changes.add(drive_, "none,media=cdrom");
   co_await fit_cards(base, changes);
   co_await pve::qemu::set_config(host_->client(), *vm_, std::move(changes),
                                  Deadline::after(task_limit));
+  co_await grow_disk(base);
   co_await guard();
   co_await book_addresses();
+}
+
+awaitable<void> Vm::grow_disk(const image::Template& base) {
+  if (!spec_.disk_gb || *spec_.disk_gb == gib_of(boot_disk_of(base))) co_return;
+  const auto limit = Deadline::after(task_limit);
+  auto begin = [this, limit, disk = image::boot_disk(base.config)] {
+    return pve::qemu::resize(host_->client(), *vm_, disk, *spec_.disk_gb, limit);
+  };
+  co_await pve::run_task(host_->client(), begin, limit, "grow the disk of " + text());
 }
 
 /// The cards that the configuration gives it; the template's own go.

@@ -63,6 +63,14 @@ FULL: dict[str, Any] = {
             "cpu": "qemu64",
             "await_before_next_vm": True,
             "user": "user",
+            "disk_gb": 20,
+            "full_clone": True,
+            "tpm": True,
+            "secure_boot": True,
+            "machine": "q35",
+            "pool": "research",
+            "storage": "fast",
+            "extra_proxmox_native_config": {"balloon": 0, "vga": "qxl", "tablet": False},
         }
     ],
     "verify_isolation": True,
@@ -87,6 +95,8 @@ def test_defaults_are_those_of_the_existing_provider() -> None:
         "name": None, "ram_mb": 2048, "vcpus": 2, "nics": None, "is_sandbox": True,
         "uefi_boot": False, "disk_controller": None, "nic_controller": None, "firewall": False,
         "os_type": "l26", "cpu": None, "await_before_next_vm": False, "user": None,
+        "disk_gb": None, "full_clone": False, "tpm": False, "secure_boot": False,
+        "machine": None, "pool": None, "storage": None, "extra_proxmox_native_config": {},
     }  # fmt: skip
 
 
@@ -100,6 +110,29 @@ def test_a_full_configuration_is_hashable_and_survives_json() -> None:
     read = ProxmoxSandboxEnvironment.config_deserialize(json.loads(json.dumps(logged)))
     assert read == config.model_copy(update={"password": None})
     assert hash(read)
+
+
+def test_what_is_left_out_beside_an_ova_is_left_to_it() -> None:
+    config = ProxmoxSandboxEnvironmentConfig(
+        vms_config=(VmConfig(vm_source_config=VmSourceConfig(ova=Path("a.ova")), vcpus=2),)
+    )
+    (vm,) = json.loads(config.to_spec())["vms_config"]
+    assert set(vm) == {"vm_source_config", "vcpus"}
+    read = ProxmoxSandboxEnvironment.config_deserialize(config.model_dump(mode="json"))
+    assert isinstance(read, ProxmoxSandboxEnvironmentConfig)
+    assert read.to_spec() == config.to_spec()
+
+
+def test_images_lie_beside_the_file_that_names_them(tmp_path: Path) -> None:
+    file = tmp_path / "proxmox.yaml"
+    file.write_text(
+        "vms_config:\n"
+        "  - vm_source_config: {ova: victim.ova}\n"
+        "  - vm_source_config: {disk: /images/router.qcow2}\n"
+    )
+    sources = [vm.vm_source_config for vm in load_config(file).vms_config]
+    assert sources[0].ova == tmp_path / "victim.ova"
+    assert sources[1].disk == Path("/images/router.qcow2")
 
 
 def test_no_network_survives_a_log_that_leaves_out_what_is_none() -> None:
@@ -161,6 +194,12 @@ MISTAKES: list[tuple[dict[str, Any], list[str]]] = [
     (
         changed(vm_source_config={"built_in": "a", "ova": "b"}),
         ["vm_source_config", "exactly one", "not built_in, ova"],
+    ),
+    (changed(disk_gb=0), ["disk_gb", "greater than or equal to 1"]),
+    (changed(uefi_boot=False), ["secure_boot=True", "uefi_boot=True"]),
+    (
+        changed(extra_proxmox_native_config={"args": ["-s"]}),
+        ["extra_proxmox_native_config.args", "string"],
     ),
     ({"vms_config": [{"ramm_mb": 5}]}, ['"ramm_mb" is not a field of VmConfig', '"ram_mb"']),
     ({"vm_config": []}, ['"vm_config" is not a field', '"vms_config"']),

@@ -15,7 +15,7 @@ namespace px::sandbox {
 class VmOnNode : public ::testing::Test {
  public:
   VmOnNode() {
-    std::ofstream{images_.path() / "debian13-small.qcow2"} << "no real disk";
+    std::ofstream{images_.path() / "debian13-small.qcow2"} << std::string(512, 'x');
     ::setenv("PROXMOX_SANDBOX_IMAGES", images_.path().c_str(), 1);
   }
 

@@ -55,9 +55,9 @@ TEST_F(VmOnNode, namesTheSnapshotsThereAreWhereOneIsMissingOrTaken) {
     co_return said;
   };
   EXPECT_EQ(px::testing::run(work(pool_, environment())),
-            "snapshot: is \"clear\"; VM 101 (default) on node proxmox has clean\n"
-            "snapshot: is \"clear\"; VM 101 (default) on node proxmox has clean\n"
-            "snapshot: is \"clean\"; VM 101 (default) on node proxmox has clean already\n");
+            "snapshot: is \"clear\"; VM 100 (default) on node proxmox has clean\n"
+            "snapshot: is \"clear\"; VM 100 (default) on node proxmox has clean\n"
+            "snapshot: is \"clean\"; VM 100 (default) on node proxmox has clean already\n");
 }
 
 using ::testing::HasSubstr;
@@ -179,7 +179,9 @@ TEST_F(VmOnNode, ofABuiltInHasTheCpuOfItsNode) {
         {"vm_source_config": {"built_in": "debian13-small"}, "nics": []}]})");
   };
   px::testing::run(work(pool_, environment()));
-  const auto options = config(100);
+  const auto all = node_.call("GET", "/nodes/proxmox/qemu").data();
+  const auto vmid = json::number_at(all.as_array().at(0), "vmid");
+  const auto options = config(static_cast<std::uint32_t>(vmid));
   EXPECT_EQ(json::text_or(options, "cpu"), "host");
   EXPECT_FALSE(options.contains("kvm"));
 }

@@ -10,6 +10,7 @@
 #include <fstream>
 #include <iostream>
 #include <mutex>
+#include <set>
 #include <unistd.h>
 
 namespace px::testing {
@@ -53,7 +54,7 @@ void live_in_memory() {
 /// The image of the built-in: simulated disks take any bytes.
 void make_images(const std::filesystem::path& directory) {
   std::filesystem::create_directories(directory);
-  std::ofstream{directory / "debian13-small.qcow2"} << "no real disk";
+  std::ofstream{directory / "debian13-small.qcow2"} << std::string(512, 'x');
   ::setenv("PROXMOX_SANDBOX_IMAGES", directory.c_str(), 1);
 }
 
@@ -144,12 +145,12 @@ std::vector<std::string> Lane::leftovers() const {
   }
   std::vector<std::string> out;
   for (const auto& task : running) out.push_back("task " + boost::json::serialize(task));
-  std::int64_t of_template = 0;
+  std::set<std::int64_t> templates;
   bool stranger_is_there = false;
   for (const auto& vm : list("/qemu")) {
     const auto vmid = json::number_at(vm, "vmid");
     const bool is_template = json::flag_or(vm, "template", false);
-    if (is_template) of_template = vmid;
+    if (is_template) templates.insert(vmid);
     if (vmid == stranger) stranger_is_there = true;
     const bool belongs_here = is_template || vmid == stranger;
     if (!belongs_here || json::find(vm, "lock")) {
@@ -159,7 +160,7 @@ std::vector<std::string> Lane::leftovers() const {
   if (!stranger_is_there) out.push_back("not the VM of someone else, which is gone");
   for (const auto* storage : {"local", "local-lvm"}) {
     for (const auto& volume : list(fmt::format("/storage/{}/content", storage))) {
-      if (json::number_or(volume, "vmid", 0) == of_template) continue;
+      if (templates.contains(json::number_or(volume, "vmid", 0))) continue;
       out.push_back("volume " + json::text_at(volume, "volid"));
     }
   }

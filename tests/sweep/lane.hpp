@@ -31,7 +31,7 @@ class Lane {
   /// Puts a medium on the node's storage, as a process that died in the middle leaves it.
   void leave_medium(const std::string& name) const;
 
-  /// What is on the node besides the template, its disk and a stranger's VM and network, a line for
+  /// What is on the node besides templates, their disks and a stranger's VM and network, a line for
   /// each thing; and a line when something of the stranger's is not.
   std::vector<std::string> leftovers() const;
 

@@ -1,0 +1,158 @@
+#include "image/recipe.hpp"
+
+#include "image/appliance_vm.hpp"
+#include "image/built_in.hpp"
+#include "image/ova.hpp"
+#include "support/bytes.hpp"
+#include "support/error.hpp"
+
+#include <boost/algorithm/string/case_conv.hpp>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <fstream>
+
+namespace px::image {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Changes when a template made by an older version must not be used any more.
+constexpr std::string_view recipe_version = "2";
+
+/// Letters, digits and -, for a VM's name and a tag.
+std::string plain(std::string_view text) {
+  std::string out;
+  for (const char c : text.substr(0, 40)) {
+    const bool fine = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+    if (fine) {
+      out += c;
+    } else if (!out.empty() && out.back() != '-') {
+      out += '-';
+    }
+  }
+  while (out.ends_with('-')) out.pop_back();
+  return boost::algorithm::to_lower_copy(out.empty() ? "image" : out);
+}
+
+std::string content_tag(const Recipe& recipe, const std::string& sum) {
+  auto shape = fmt::format("{}|{}|{}|{}|{}|{}", sum, recipe.scsihw, recipe.uefi, recipe.secure_boot,
+                           recipe.os_type, recipe_version);
+  for (const auto& disk : recipe.disks) shape += "|" + disk.slot;
+  return "inspect-src-" + sha256_hex(shape).substr(0, 16);
+}
+
+std::string first_slot(const TemplateRequest& request) {
+  return request.disk_controller == "ide" ? "ide0" : "scsi0";
+}
+
+RecipeDisk disk_of_file(const fs::path& file, std::string slot) {
+  const auto header = read_disk_header(file);
+  return {.slot = std::move(slot),
+          .path = file,
+          .size = fs::file_size(file),
+          .format = header.format,
+          .compression = header.compression,
+          .capacity = header.virtual_size};
+}
+
+Recipe recipe_of_file(const TemplateRequest& request, const fs::path& file) {
+  Recipe recipe;
+  recipe.title = file.filename().string();
+  recipe.name = "inspect-" + plain(file.stem().string());
+  recipe.disks = {disk_of_file(file, first_slot(request))};
+  return recipe;
+}
+
+Recipe recipe_of_built_in(const TemplateRequest& request, std::string& sum) {
+  const BuiltIn& built_in = find_built_in(request.built_in);
+  Recipe recipe;
+  const auto file = file_of(built_in);
+  if (file) {
+    recipe = recipe_of_file(request, *file);
+    sum = file_sha256(*file);
+  }
+  recipe.title = built_in.name;
+  recipe.name = fmt::format("inspect-{}", plain(built_in.name));
+  recipe.source_tag = fmt::format("builtin-{}", built_in.name);
+  return recipe;
+}
+
+/// The appliance's slots, or all disks on the bus that the configuration names.
+std::vector<std::string> slots_of(const TemplateRequest& request, const ApplianceVm& vm) {
+  if (request.disk_controller.empty()) return vm.slots;
+  std::vector<std::string> slots;
+  for (std::size_t i = 0; i < vm.slots.size(); ++i) {
+    slots.push_back(fmt::format("{}{}", request.disk_controller, i));
+  }
+  constexpr std::size_t most_ide = 4;
+  if (request.disk_controller == "ide" && slots.size() > most_ide) {
+    throw_bad_input("disk_controller", "ide",
+                    fmt::format("{} has {} disks, and there is room for {}; use scsi",
+                                request.ova.string(), slots.size(), most_ide));
+  }
+  return slots;
+}
+
+Recipe recipe_of_ova(const TemplateRequest& request, std::string& sum) {
+  const auto appliance = read_ova(request.ova);
+  const auto vm = vm_of(appliance);
+  Recipe recipe;
+  recipe.title = request.ova.filename().string();
+  recipe.name = "inspect-" + plain(request.ova.stem().string());
+  recipe.source_tag =
+      fmt::format("ova-{}-{}", plain(request.ova.stem().string()), fs::file_size(request.ova));
+  if (request.disk_controller.empty() && !vm.scsihw.empty()) recipe.scsihw = vm.scsihw;
+  const auto slots = slots_of(request, vm);
+  for (std::size_t i = 0; i < appliance.disks.size(); ++i) {
+    const auto& disk = appliance.disks[i];
+    recipe.disks.push_back({.slot = slots.at(i),
+                            .path = disk.size == 0 ? fs::path{} : disk.path,
+                            .offset = disk.offset,
+                            .size = disk.size,
+                            .format = disk.format,
+                            .compression = disk.gzip ? Compression::gzip : Compression::none,
+                            .capacity = disk.capacity});
+  }
+  if (recipe.disks.empty()) {
+    throw_bad_input("vm_source_config.ova", request.ova.string(), "its VM has no disk");
+  }
+  sum = check_ova(appliance).sha256;
+  return recipe;
+}
+
+}  // namespace
+
+std::string file_sha256(const fs::path& path) {
+  std::ifstream file{path, std::ios::binary};
+  std::string piece(1 << 20, '\0');
+  Sha256 sum;
+  while (file.read(piece.data(), static_cast<std::streamsize>(piece.size())) || file.gcount() > 0) {
+    sum.update(std::string_view{piece}.substr(0, static_cast<std::size_t>(file.gcount())));
+  }
+  if (!file.eof()) throw_bad_input("image", path.string(), "the file can't be read");
+  return sum.hex();
+}
+
+Recipe recipe_of(const TemplateRequest& request) {
+  std::string sum;
+  Recipe recipe;
+  if (!request.built_in.empty()) {
+    recipe = recipe_of_built_in(request, sum);
+  } else if (!request.ova.empty()) {
+    recipe = recipe_of_ova(request, sum);
+  } else {
+    recipe = recipe_of_file(request, request.disk);
+    sum = file_sha256(request.disk);
+    recipe.source_tag =
+        fmt::format("disk-{}-{}", plain(request.disk.stem().string()), fs::file_size(request.disk));
+  }
+  recipe.uefi = request.uefi;
+  recipe.secure_boot = request.secure_boot;
+  recipe.os_type = request.os_type;
+  if (!sum.empty()) recipe.content_tag = content_tag(recipe, sum);
+  return recipe;
+}
+
+}  // namespace px::image

@@ -1,0 +1,60 @@
+#pragma once
+#include "image/disk_header.hpp"
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+/// From what a user names to what a template is made of.
+namespace px::image {
+
+/// What a VM is to be cloned from: one of the first five is set.
+struct TemplateRequest {
+  std::string built_in;
+  std::string existing_tag;
+  std::string existing_backup;
+  std::filesystem::path ova;
+  std::filesystem::path disk;
+
+  bool uefi = false;
+  bool secure_boot = false;              ///< Microsoft's keys are enrolled; needs uefi
+  std::string disk_controller{};         ///< scsi, ide; empty: as the source says, else scsi
+  std::string os_type = "l26";           ///< Proxmox VE's ostype
+  std::optional<std::string> storage{};  ///< of its disks; else the server's image storage
+};
+
+/// A disk: its bytes on this machine, and its place in the VM.
+struct RecipeDisk {
+  std::string slot;            ///< scsi0, ide1...
+  std::filesystem::path path;  ///< empty: an empty disk of `capacity`
+  std::uint64_t offset = 0;    ///< of its bytes in `path`
+  std::uint64_t size = 0;      ///< bytes there
+  DiskFormat format = DiskFormat::raw;
+  Compression compression = Compression::none;
+  std::uint64_t capacity = 0;  ///< bytes that the guest sees; 0: unknown before it is unpacked
+};
+
+struct Recipe {
+  std::string title;        ///< for people: victim.ova
+  std::string name;         ///< of the VM: inspect-victim
+  std::string content_tag;  ///< same content and same shape, same tag
+  std::string source_tag;   ///< builtin-NAME, ova-FILE-BYTES: as the existing provider has it
+  std::vector<RecipeDisk> disks;
+  std::string scsihw = "virtio-scsi-pci";
+  bool uefi = false;
+  bool secure_boot = false;
+  std::string os_type;
+};
+
+/// Reads a source's headers and makes its sum; blocks as long as that takes: run_in_pool(). Not for
+/// `existing_*`. Errors: bad_input naming the file, not_found (a built-in whose file is nowhere;
+/// the text says how to get it).
+Recipe recipe_of(const TemplateRequest& request);
+
+/// SHA-256 of a file, in constant memory. Blocks. Throws Error{bad_input}.
+std::string file_sha256(const std::filesystem::path& path);
+
+}  // namespace px::image
