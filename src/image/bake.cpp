@@ -3,6 +3,7 @@
 #include "image/claim.hpp"
 #include "image/prepared_disk.hpp"
 #include "image/progress.hpp"
+#include "pve/backup.hpp"
 #include "pve/nodes.hpp"
 #include "pve/qemu.hpp"
 #include "pve/storage.hpp"
@@ -207,7 +208,49 @@ std::string all_tags(const Recipe& recipe) {
   return fmt::format("inspect;{};{}", recipe.content_tag, recipe.source_tag);
 }
 
+ClaimTerms terms_of(const Kitchen& kitchen, const Recipe& recipe) {
+  return {.node = kitchen.node,
+          .content_tag = recipe.content_tag,
+          .tags = all_tags(recipe),
+          .name = recipe.name,
+          .note = kitchen.note,
+          .title = recipe.title,
+          .is_dead = kitchen.is_dead};
+}
+
 }  // namespace
+
+awaitable<pve::VmRef> restore(pve::Client& client, Kitchen kitchen, Recipe recipe) {
+  const auto limit = Deadline::after(longest_bake);
+  auto terms = terms_of(kitchen, recipe);
+  const auto saved = co_await pve::backup::config(client, kitchen.node, *recipe.archive);
+  if (const auto own = saved.find("tags"); own != saved.end()) terms.tags += ";" + own->second;
+  terms.make = [&](pve::VmRef vm, pve::Params config) {
+    log::info("restoring {} on node {}", recipe.title, kitchen.node);
+    config.add("storage", kitchen.storage);
+    return pve::qemu::restore(client, vm, *recipe.archive, std::move(config), limit);
+  };
+  const auto claimed = co_await claim(client, terms, limit);
+  if (claimed.is_ready) co_return claimed.vm;
+  bool is_ready = false;
+  auto finish = [](pve::Client& server, pve::VmRef vm, std::string note, Deadline until,
+                   bool& done) -> awaitable<void> {
+    // The backup of a template comes back as one.
+    if ((co_await pve::qemu::config(server, vm)).get("template") != "1") {
+      const auto upid = co_await pve::qemu::make_template(server, vm, until);
+      co_await pve::wait_for_task(server, upid, until,
+                                  fmt::format("make VM {} a template", vm.vmid));
+    }
+    done = true;
+    co_await pve::qemu::set_config(server, vm, pve::Params{}.add("description", note), until);
+  };
+  auto undo = [](pve::Client& server, Claimed vm, const bool& done) -> awaitable<void> {
+    if (!done) co_await give_up(server, vm);
+  };
+  co_await with_cleanup(finish(client, claimed.vm, kitchen.note, limit, is_ready),
+                        undo(client, claimed, is_ready));
+  co_return claimed.vm;
+}
 
 std::optional<std::string> run_of_upload(const std::string& file_name) {
   static const std::regex name{"inspect-([0-9a-f]{8})-[0-9a-f]{16}-[0-9]+\\.(qcow2|raw|vmdk)"};
@@ -218,15 +261,8 @@ std::optional<std::string> run_of_upload(const std::string& file_name) {
 
 awaitable<pve::VmRef> bake(pve::Client& client, Kitchen kitchen, Recipe recipe) {
   const auto places = co_await find_places(client, kitchen, recipe);
-  auto claimed = co_await claim(client,
-                                {.node = kitchen.node,
-                                 .content_tag = recipe.content_tag,
-                                 .tags = all_tags(recipe),
-                                 .name = recipe.name,
-                                 .note = kitchen.note,
-                                 .title = recipe.title,
-                                 .is_dead = kitchen.is_dead},
-                                Deadline::after(longest_bake));
+  const auto claimed =
+      co_await claim(client, terms_of(kitchen, recipe), Deadline::after(longest_bake));
   if (claimed.is_ready) co_return claimed.vm;
   log::info("making a template of {} on node {}", recipe.title, kitchen.node);
   const auto title = recipe.title;

@@ -24,6 +24,9 @@ struct Kitchen {
 /// has not room enough), and the server's.
 awaitable<pve::VmRef> bake(pve::Client& client, Kitchen kitchen, Recipe recipe);
 
+/// The same for a backup on the server (recipe_of_backup()).
+awaitable<pve::VmRef> restore(pve::Client& client, Kitchen kitchen, Recipe recipe);
+
 /// The run that uploaded a file of this name, if it is one of ours: it stays only when its maker
 /// died.
 std::optional<std::string> run_of_upload(const std::string& file_name);

@@ -47,7 +47,8 @@ awaitable<bool> create(pve::Client& client, pve::VmRef vm, const ClaimTerms& ter
       .add("tags", terms.tags)
       .add("description", with_beat(terms.note, maker, 0));
   try {
-    const auto upid = co_await pve::qemu::create(client, vm, std::move(config), limit);
+    const auto upid = terms.make ? co_await terms.make(vm, std::move(config))
+                                 : co_await pve::qemu::create(client, vm, std::move(config), limit);
     co_await pve::wait_for_task(client, upid, limit, fmt::format("create VM {}", vm.vmid));
   } catch (const Error& error) {
     if (error.kind != Errc::already_exists) throw;
@@ -86,6 +87,10 @@ awaitable<bool> take_over(pve::Client& client, pve::VmRef vm, const pve::qemu::V
   co_return true;
 }
 
+pve::Vmid next_after(pve::Vmid vmid) {
+  return pve::Vmid::from_number(std::int64_t{vmid.number()} + 1);
+}
+
 ClaimSeen seen_of(const std::optional<pve::qemu::VmConfigMap>& config, const ClaimTerms& terms) {
   ClaimSeen seen;
   if (!config) return seen;
@@ -115,8 +120,7 @@ ClaimMachine::Next ClaimMachine::saw(const ClaimSeen& seen, SteadyTime now) {
     since_ = now;
   }
   if (now - *since_ < patience) return Next::wait;
-  // What is still half-made after minutes is broken, and nobody knows whose.
-  return seen.is_half_made ? Next::pass_on : Next::take_over;
+  return Next::take_over;
 }
 
 pve::Vmid claimed_number(const pve::NodeName& node, std::string_view content_tag) {
@@ -157,7 +161,8 @@ awaitable<Claimed> claim(pve::Client& client, ClaimTerms terms, Deadline limit) 
     const auto config = co_await config_of(client, vm);
     const auto now = std::chrono::steady_clock::now();
     const Claimed ours{vm, false, maker};
-    switch (machine.saw(seen_of(config, terms), now)) {
+    const auto seen = seen_of(config, terms);
+    switch (machine.saw(seen, now)) {
       case ClaimMachine::Next::create:
         if (co_await attempt(client, ours, create(client, vm, terms, maker, limit))) co_return ours;
         break;
@@ -166,13 +171,18 @@ awaitable<Claimed> claim(pve::Client& client, ClaimTerms terms, Deadline limit) 
       case ClaimMachine::Next::take_over:
         if (co_await pve::is_busy(client, vm.node, vm.vmid)) {
           machine.saw_work(now);
+        } else if (seen.is_half_made) {
+          // Broken, and nobody knows whose it is.
+          vm.vmid = next_after(vm.vmid);
+          machine = {};
+          continue;
         } else if (co_await attempt(client, ours,
                                     take_over(client, vm, *config, terms, maker, limit))) {
           co_return ours;
         }
         break;
       case ClaimMachine::Next::pass_on:
-        vm.vmid = pve::Vmid::from_number(std::int64_t{vm.vmid.number()} + 1);
+        vm.vmid = next_after(vm.vmid);
         machine = {};
         continue;
       case ClaimMachine::Next::wait:

@@ -39,7 +39,7 @@ class ClaimMachine {
     create,     ///< nobody has it
     use,        ///< it is a template
     wait,       ///< someone makes it
-    take_over,  ///< its maker is dead
+    take_over,  ///< its maker seems to be dead
     pass_on,    ///< it is something else: try the next number
   };
   Next saw(const ClaimSeen& seen, SteadyTime now);
@@ -52,6 +52,8 @@ class ClaimMachine {
 };
 
 struct ClaimTerms {
+  using Make = std::function<awaitable<pve::Upid>(pve::VmRef vm, pve::Params config)>;
+
   pve::NodeName node;
   std::string content_tag;  ///< of the template, unique for its content
   std::string tags;         ///< all its tags
@@ -60,6 +62,8 @@ struct ClaimTerms {
   std::string title;        ///< for log lines
   /// Whether the run that a note names is known to be dead.
   std::function<bool(const std::string& note)> is_dead{};
+  /// Begins to make the VM with tags, name and description; else it is made without disks.
+  Make make{};
 };
 
 /// The number that a template of this content has on this node, if nothing else has it:

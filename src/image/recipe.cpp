@@ -124,6 +124,21 @@ Recipe recipe_of_ova(const TemplateRequest& request, std::string& sum) {
 
 }  // namespace
 
+Recipe recipe_of_backup(const TemplateRequest& request, pve::VolumeId archive,
+                        std::string_view identity) {
+  Recipe recipe;
+  recipe.title = archive.text();
+  const auto rest = archive.rest();
+  const auto name = plain(rest.substr(rest.rfind('/') + 1));
+  recipe.name = "inspect-" + name;
+  recipe.source_tag = "backup-" + name;
+  recipe.uefi = request.uefi;
+  recipe.os_type = request.os_type;
+  recipe.content_tag = content_tag(recipe, sha256_hex(identity));
+  recipe.archive = std::move(archive);
+  return recipe;
+}
+
 std::string file_sha256(const fs::path& path) {
   std::ifstream file{path, std::ios::binary};
   std::string piece(1 << 20, '\0');

@@ -1,5 +1,6 @@
 #pragma once
 #include "image/disk_header.hpp"
+#include "pve/ids.hpp"
 
 #include <cstdint>
 #include <filesystem>
@@ -43,6 +44,7 @@ struct Recipe {
   std::string content_tag;  ///< same content and same shape, same tag
   std::string source_tag;   ///< builtin-NAME, ova-FILE-BYTES: as the existing provider has it
   std::vector<RecipeDisk> disks;
+  std::optional<pve::VolumeId> archive;  ///< a backup that it is restored from; without disks then
   std::string scsihw = "virtio-scsi-pci";
   bool uefi = false;
   bool secure_boot = false;
@@ -53,6 +55,10 @@ struct Recipe {
 /// `existing_*`. Errors: bad_input naming the file, not_found (a built-in whose file is nowhere;
 /// the text says how to get it).
 Recipe recipe_of(const TemplateRequest& request);
+
+/// Of a backup on the server. `identity`: what changes when the archive does.
+Recipe recipe_of_backup(const TemplateRequest& request, pve::VolumeId archive,
+                        std::string_view identity);
 
 /// SHA-256 of a file, in constant memory. Blocks. Throws Error{bad_input}.
 std::string file_sha256(const std::filesystem::path& path);

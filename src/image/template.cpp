@@ -2,6 +2,7 @@
 
 #include "image/bake.hpp"
 #include "image/built_in.hpp"
+#include "pve/backup.hpp"
 #include "support/log.hpp"
 
 #include <boost/algorithm/string/case_conv.hpp>
@@ -37,6 +38,14 @@ std::string cache_key(const TemplateRequest& request) {
                      request.existing_backup, state_of(request.ova), state_of(request.disk),
                      request.uefi, request.secure_boot, request.disk_controller, request.os_type,
                      request.storage.value_or(""));
+}
+
+/// What people brought boots as it boots.
+void check_firmware(const TemplateRequest& request, const Template& base) {
+  const bool uefi = base.config.get("bios") == "ovmf";
+  if (request.uefi == uefi) return;
+  throw_bad_input("uefi_boot", request.uefi ? "True" : "False",
+                  fmt::format("the template {} boots by {}", base.vm.vmid, uefi ? "UEFI" : "BIOS"));
 }
 
 }  // namespace
@@ -93,8 +102,9 @@ awaitable<Template> Templates::get(TemplateRequest request) {
   if (!turn) turn = std::make_unique<Semaphore>(1);
   const auto permit = co_await turn->acquire();
   if (const auto it = known_.find(key); it != known_.end()) co_return it->second;
-  Template found = request.existing_tag.empty() ? co_await find_or_bake(request)
-                                                : co_await find_existing(request);
+  Template found = !request.existing_tag.empty()      ? co_await find_existing(request)
+                   : !request.existing_backup.empty() ? co_await find_or_restore(request)
+                                                      : co_await find_or_bake(request);
   known_.insert_or_assign(key, found);
   co_return found;
 }
@@ -125,11 +135,7 @@ awaitable<Template> Templates::find_existing(const TemplateRequest& request) {
   }
   const pve::VmRef vm{node_, found.front()};
   Template out{vm, co_await pve::qemu::config(client_, vm)};
-  const bool uefi = out.config.get("bios") == "ovmf";
-  if (request.uefi != uefi) {
-    throw_bad_input("uefi_boot", request.uefi ? "True" : "False",
-                    fmt::format("the template {} boots by {}", vm.vmid, uefi ? "UEFI" : "BIOS"));
-  }
+  check_firmware(request, out);
   co_return out;
 }
 
@@ -163,6 +169,42 @@ awaitable<std::optional<Template>> Templates::find_of_old_provider(const Recipe&
   co_return Template{ref, std::move(config)};
 }
 
+Kitchen Templates::kitchen_for(const TemplateRequest& request) const {
+  return {.node = node_,
+          .storage = request.storage.value_or(storage_),
+          .run = run_,
+          .note = birth_note_,
+          .is_dead = is_dead_};
+}
+
+awaitable<Template> Templates::find_or_restore(const TemplateRequest& request) {
+  std::vector<std::string> known;
+  std::optional<pve::storage::Volume> archive;
+  for (auto& volume : co_await pve::backup::list(client_, node_)) {
+    const auto rest = volume.id.rest();
+    known.push_back(volume.id.text());
+    const bool named = volume.id.text() == request.existing_backup ||
+                       rest.substr(rest.rfind('/') + 1) == request.existing_backup;
+    if (named && !archive) archive = std::move(volume);
+  }
+  if (!archive) {
+    throw_bad_input("vm_source_config.existing_backup_name", request.existing_backup,
+                    known.empty() ? fmt::format("node {} has no backup of a VM", node_)
+                                  : fmt::format("the backups of node {} are {}", node_,
+                                                fmt::join(known, ", ")));
+  }
+  const auto identity =
+      fmt::format("{}|{}|{}", archive->id.text(), archive->size, archive->created);
+  auto recipe = recipe_of_backup(request, archive->id, identity);
+  auto made = co_await find_made(recipe);
+  if (!made) {
+    const auto vm = co_await restore(client_, kitchen_for(request), std::move(recipe));
+    made = Template{vm, co_await pve::qemu::config(client_, vm)};
+  }
+  check_firmware(request, *made);
+  co_return *std::move(made);
+}
+
 awaitable<Template> Templates::find_or_bake(const TemplateRequest& request) {
   auto recipe = co_await run_in_pool(client_.pool(), [&] { return recipe_of(request); });
   if (!recipe.content_tag.empty()) {
@@ -170,13 +212,7 @@ awaitable<Template> Templates::find_or_bake(const TemplateRequest& request) {
   }
   if (auto old = co_await find_of_old_provider(recipe)) co_return *std::move(old);
   if (recipe.content_tag.empty()) throw missing_file(find_built_in(request.built_in), node_.text());
-  const auto vm = co_await bake(client_,
-                                {.node = node_,
-                                 .storage = request.storage.value_or(storage_),
-                                 .run = run_,
-                                 .note = birth_note_,
-                                 .is_dead = is_dead_},
-                                std::move(recipe));
+  const auto vm = co_await bake(client_, kitchen_for(request), std::move(recipe));
   co_return Template{vm, co_await pve::qemu::config(client_, vm)};
 }
 

@@ -1,4 +1,5 @@
 #pragma once
+#include "image/bake.hpp"
 #include "image/recipe.hpp"
 #include "pve/client.hpp"
 #include "pve/ids.hpp"
@@ -44,8 +45,10 @@ class Templates {
 
  private:
   awaitable<Template> find_existing(const TemplateRequest& request);
+  awaitable<Template> find_or_restore(const TemplateRequest& request);
   awaitable<Template> find_or_bake(const TemplateRequest& request);
   awaitable<std::optional<Template>> find_made(const Recipe& recipe);
+  Kitchen kitchen_for(const TemplateRequest& request) const;
   awaitable<std::optional<Template>> find_of_old_provider(const Recipe& recipe);
 
   pve::Client& client_;

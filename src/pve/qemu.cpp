@@ -170,6 +170,17 @@ awaitable<Upid> create(Client& client, VmRef vm, Params config, Deadline deadlin
   return post_task_once(client, std::move(call));
 }
 
+awaitable<Upid> restore(Client& client, VmRef vm, VolumeId archive, Params config,
+                        Deadline deadline) {
+  auto call = call_on(vm, "", "qmrestore", deadline,
+                      fmt::format("restore {} as VM {} on {}", archive, vm.vmid, vm.node));
+  call.path = fmt::format("/nodes/{}/qemu", vm.node);
+  // unique: cards with MACs of their own, for the backup's VM may still live.
+  call.params =
+      std::move(config.add("vmid", vm.vmid).add("archive", archive.text()).add("unique", true));
+  return post_task_once(client, std::move(call));
+}
+
 awaitable<void> clone(Client& client, VmRef source, Clone what, Deadline deadline) {
   const auto doing = fmt::format("clone VM {} -> {} on {}", source.vmid, what.new_id, source.node);
   Params params;

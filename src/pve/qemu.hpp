@@ -52,6 +52,11 @@ awaitable<VmStatus> status(Client& client, VmRef vm);
 /// taken, here or as the end of the task.
 awaitable<Upid> create(Client& client, VmRef vm, Params config, Deadline deadline);
 
+/// Restores a vzdump archive under a free id; `config` wins over what it says. already_exists: the
+/// id is taken, here or as the end of the task.
+awaitable<Upid> restore(Client& client, VmRef vm, VolumeId archive, Params config,
+                        Deadline deadline);
+
 struct Clone {
   Vmid new_id;
   std::string name{};

@@ -238,11 +238,6 @@ void refuse_unsupported(const Spec& spec) {
   for (std::size_t i = 0; i < spec.vms.size(); ++i) {
     const auto& vm = spec.vms[i];
     const auto field = fmt::format("vms_config[{}]", i);
-    if (vm.vm_source_config.existing_backup_name) {
-      refuse(field + ".vm_source_config",
-             fmt::format("{} can't be used", vm.vm_source_config.text()),
-             "restore it by hand, make it a template and use existing_vm_template_tag");
-    }
     if (vm.os_type.starts_with('w')) {
       refuse(field + ".os_type", "Windows guests can't be driven", "use a Linux guest");
     }

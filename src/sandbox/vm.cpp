@@ -102,6 +102,7 @@ image::TemplateRequest template_request(const VmSpec& spec) {
   image::TemplateRequest request;
   request.built_in = spec.vm_source_config.built_in.value_or("");
   request.existing_tag = spec.vm_source_config.existing_vm_template_tag.value_or("");
+  request.existing_backup = spec.vm_source_config.existing_backup_name.value_or("");
   request.ova = spec.vm_source_config.ova.value_or("");
   request.disk = spec.vm_source_config.disk.value_or("");
   request.uefi = spec.uefi_boot;

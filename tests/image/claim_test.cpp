@@ -63,12 +63,12 @@ TEST(ClaimMachine, waitsOnWhileATaskWorksOnIt) {
   EXPECT_EQ(machine.saw(seen("a 1"), start + 240s), Next::take_over);
 }
 
-TEST(ClaimMachine, passesOnWhatStaysHalfMadeForNobodyKnowsWhoseItIs) {
+TEST(ClaimMachine, waitsForWhatIsHalfMade) {
   ClaimMachine machine;
   ClaimSeen half;
   half.is_there = half.is_half_made = true;
   EXPECT_EQ(machine.saw(half, start), Next::wait);
-  EXPECT_EQ(machine.saw(half, start + 120s), Next::pass_on);
+  EXPECT_EQ(machine.saw(half, start + 120s), Next::take_over);
 }
 
 TEST(Claim, hasANumberThatFollowsFromContentAndNode) {
