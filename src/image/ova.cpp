@@ -198,7 +198,7 @@ ApplianceDisk to_disk(Appliance& appliance, const OvfDisk& said) {
 /// The manifest has the descriptor's name; one of another name counts when it is the only one.
 std::optional<std::string> manifest_name(Appliance& appliance) {
   const auto& descriptor = appliance.descriptor;
-  const auto wanted = descriptor.substr(0, descriptor.size() - 4) + ".mf";
+  auto wanted = descriptor.substr(0, descriptor.size() - 4) + ".mf";
   if (!appliance.packed) {
     return take_file(appliance, wanted) ? std::optional{wanted} : std::nullopt;
   }

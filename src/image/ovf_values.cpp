@@ -35,9 +35,8 @@ constexpr std::uint64_t most_bytes = std::uint64_t{1} << 63U;
 
 std::optional<std::uint64_t> number_of(std::string_view text) {
   std::uint64_t out = 0;
-  const auto* end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, out);
-  if (error != std::errc{} || stop != end) return std::nullopt;
+  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), out);
+  if (error != std::errc{} || stop != text.data() + text.size()) return std::nullopt;
   return out;
 }
 
