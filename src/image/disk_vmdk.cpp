@@ -89,7 +89,7 @@ void check(const Window& image, const Descriptor& descriptor) {
 
 /// The header of a sparse extent, or of the footer that replaces it (as in QEMU's block/vmdk.c).
 Fields header_of(const Window& image) {
-  const Fields start{image, 0, sector_bytes, "the header of VMDK"};
+  Fields start{image, 0, sector_bytes, "the header of VMDK"};
   if (start.little(56, 8) != directory_at_end) return start;
   // A footer marker, the header, an end-of-stream marker; a sector each.
   constexpr std::uint64_t footer_bytes = 3 * sector_bytes;

@@ -16,7 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::uint64_t most_text = 16U << 20U;
+constexpr std::uint64_t most_member_text = 16U << 20U;
 
 /// The folder of a member with its `/`, or nothing: names in it are relative to that.
 std::string folder_of(const std::string& member) {
@@ -38,10 +38,10 @@ Window window_of(const Appliance& appliance, const Member& member) {
 }
 
 std::string text_of(const Appliance& appliance, const Member& member) {
-  if (member.size > most_text) {
+  if (member.size > most_member_text) {
     throw_bad_input(
         appliance.path.string(), member.name,
-        fmt::format("it has {} bytes; {} are the most for a text", member.size, most_text));
+        fmt::format("it has {} bytes; {} are the most for a text", member.size, most_member_text));
   }
   return window_of(appliance, member).read(0, static_cast<std::size_t>(member.size));
 }
@@ -198,7 +198,7 @@ ApplianceDisk to_disk(Appliance& appliance, const OvfDisk& said) {
 /// The manifest has the descriptor's name; one of another name counts when it is the only one.
 std::optional<std::string> manifest_name(Appliance& appliance) {
   const auto& descriptor = appliance.descriptor;
-  const auto wanted = descriptor.substr(0, descriptor.size() - 4) + ".mf";
+  auto wanted = descriptor.substr(0, descriptor.size() - 4) + ".mf";
   if (!appliance.packed) {
     return take_file(appliance, wanted) ? std::optional{wanted} : std::nullopt;
   }

@@ -1,7 +1,6 @@
 #include "image/ovf.hpp"
 
 #include "image/ovf_items.hpp"
-#include "image/ovf_values.hpp"
 #include "image/ovf_xml.hpp"
 #include "support/bytes.hpp"
 #include "support/error.hpp"

@@ -1,5 +1,4 @@
 #include "image/ovf_items.hpp"
-#include "image/ovf_values.hpp"
 
 #include <boost/algorithm/string/case_conv.hpp>
 #include <fmt/format.h>

@@ -1,5 +1,6 @@
 #pragma once
 #include "image/ovf.hpp"
+#include "image/ovf_values.hpp"
 #include "image/ovf_xml.hpp"
 
 #include <cstdint>
@@ -9,19 +10,6 @@
 
 /// The parts that ovf.cpp puts together.
 namespace px::image {
-
-/// ResourceType of CIM_ResourceAllocationSettingData.
-enum ResourceType : std::uint64_t {
-  processor = 3,
-  memory = 4,
-  ethernet = 10,
-  other_network = 11,
-  floppy = 14,
-  cd_drive = 15,
-  dvd_drive = 16,
-  disk_drive = 17,
-  logical_disk = 31,
-};
 
 /// A device of the hardware section: Item, and OVF 2.0's StorageItem and EthernetPortItem.
 struct OvfItem {

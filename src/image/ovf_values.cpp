@@ -35,9 +35,8 @@ constexpr std::uint64_t most_bytes = std::uint64_t{1} << 63U;
 
 std::optional<std::uint64_t> number_of(std::string_view text) {
   std::uint64_t out = 0;
-  const auto* end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, out);
-  if (error != std::errc{} || stop != end) return std::nullopt;
+  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), out);
+  if (error != std::errc{} || stop != text.data() + text.size()) return std::nullopt;
   return out;
 }
 
@@ -147,15 +146,6 @@ constexpr std::array bus_names{
     Word{"piix", "ide"},         Word{"ide", "ide"},
 };
 
-// ResourceType of CIM_ResourceAllocationSettingData.
-constexpr std::uint64_t not_said = 0;
-constexpr std::uint64_t ide_controller = 5;
-constexpr std::uint64_t scsi_controller = 6;
-constexpr std::uint64_t iscsi_controller = 8;
-constexpr std::uint64_t other_storage = 20;
-constexpr std::uint64_t disk_drive = 17;
-constexpr std::uint64_t logical_disk = 31;
-
 }  // namespace
 
 std::optional<std::uint64_t> bytes_of_unit(std::string_view unit) {
@@ -218,7 +208,7 @@ std::optional<std::string_view> bus_of(std::uint64_t type, std::string_view sub_
     case ide_controller:
       return "ide";
     case scsi_controller:
-    case scsi_controller + 1:  // fibre channel
+    case fibre_channel_controller:
     case iscsi_controller:
       return "scsi";
     case other_storage:

@@ -7,6 +7,25 @@
 /// What words and numbers in an OVF mean.
 namespace px::image {
 
+/// ResourceType of CIM_ResourceAllocationSettingData.
+enum ResourceType : std::uint64_t {
+  not_said = 0,
+  processor = 3,
+  memory = 4,
+  ide_controller = 5,
+  scsi_controller = 6,
+  fibre_channel_controller = 7,
+  iscsi_controller = 8,
+  ethernet = 10,
+  other_network = 11,
+  floppy = 14,
+  cd_drive = 15,
+  dvd_drive = 16,
+  disk_drive = 17,
+  other_storage = 20,
+  logical_disk = 31,
+};
+
 /// Bytes of a unit: `byte * 2^20` (DSP0004, programmatic units), `MegaBytes`, `GB`, `bytes`;
 /// an empty text is a byte. None for what is no unit of bytes, or more than 2^63.
 std::optional<std::uint64_t> bytes_of_unit(std::string_view unit);

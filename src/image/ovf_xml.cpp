@@ -50,9 +50,8 @@ void OvfXml::fail_value(pugi::xml_node at, std::string_view what, std::string_vi
 std::uint64_t OvfXml::number(pugi::xml_node at, std::string_view what, std::string_view text,
                              std::uint64_t least, std::uint64_t most) const {
   std::uint64_t out = 0;
-  const auto* end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, out);
-  if (error != std::errc{} || stop != end || out < least || out > most) {
+  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), out);
+  if (error != std::errc{} || stop != text.data() + text.size() || out < least || out > most) {
     fail_value(at, what, text, fmt::format("it must be a whole number {}..{}", least, most));
   }
   return out;

@@ -143,4 +143,21 @@ std::string tar_by_tool(const std::string& format, const std::vector<TarFile>& f
   return read_file(folder / "tar");
 }
 
+std::vector<TarFile> box() {
+  const auto disk = disk_bytes(stream);
+  const auto ovf = fixture("virtualbox");
+  const auto manifest = fmt::format("SHA1 (box.ovf) = {}\nSHA1 (attacker-disk001.vmdk) = {}\n",
+                                    sha1_hex(ovf), sha1_hex(disk));
+  return {{"box.ovf", ovf}, {"attacker-disk001.vmdk", disk}, {"box.mf", manifest}};
+}
+
+std::uint64_t bytes_read() {
+  std::ifstream in{"/proc/self/io"};
+  std::string key;
+  std::uint64_t value = 0;
+  in >> key >> value;
+  EXPECT_EQ(key, "rchar:");
+  return value;
+}
+
 }  // namespace px::image::testing

@@ -54,4 +54,13 @@ std::string tar_of(const std::vector<TarFile>& files);
 /// By the system's tar: "ustar", "pax", "gnu".
 std::string tar_by_tool(const std::string& format, const std::vector<TarFile>& files);
 
+inline constexpr const char* stream = "vmdk,subformat=streamOptimized";
+
+/// The members of an OVA in VirtualBox's form, whole and right: box.ovf, attacker-disk001.vmdk (a
+/// `stream` of 64 MiB), box.mf.
+std::vector<TarFile> box();
+
+/// Bytes that this process has read so far.
+std::uint64_t bytes_read();
+
 }  // namespace px::image::testing
