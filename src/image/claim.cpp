@@ -14,19 +14,18 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::string_view beat_key = "inspect-making: ";
 constexpr auto beat_pause = 20s;
 constexpr auto first_look = 100ms;
 constexpr auto longest_look = 2s;
 
 std::string with_beat(const std::string& note, const std::string& maker, int count) {
-  return fmt::format("{}{}{} {}\n", note, beat_key, maker, count);
+  return fmt::format("{}{}{} {}\n", note, making_key, maker, count);
 }
 
 std::string beat_of(std::string_view description) {
-  const auto at = description.find(beat_key);
+  const auto at = description.find(making_key);
   if (at == std::string_view::npos) return {};
-  const auto begin = at + beat_key.size();
+  const auto begin = at + making_key.size();
   return std::string{description.substr(begin, description.find('\n', begin) - begin)};
 }
 

@@ -19,6 +19,9 @@
 /// change that the server makes only if nobody else was faster (`digest`).
 namespace px::image {
 
+/// What the line begins with.
+inline constexpr std::string_view making_key = "inspect-making: ";
+
 /// What the VM looks like that has the number.
 struct ClaimSeen {
   bool is_there = false;

@@ -40,7 +40,7 @@ std::string content_tag(const Recipe& recipe, const std::string& sum) {
   auto shape = fmt::format("{}|{}|{}|{}|{}|{}", sum, recipe.scsihw, recipe.uefi, recipe.secure_boot,
                            recipe.os_type, recipe_version);
   for (const auto& disk : recipe.disks) shape += "|" + disk.slot;
-  return "inspect-src-" + sha256_hex(shape).substr(0, 16);
+  return std::string{content_prefix} + sha256_hex(shape).substr(0, 16);
 }
 
 std::string first_slot(const TemplateRequest& request) {

@@ -12,6 +12,9 @@
 /// From what a user names to what a template is made of.
 namespace px::image {
 
+/// What a content tag begins with.
+inline constexpr std::string_view content_prefix = "inspect-src-";
+
 /// What a VM is to be cloned from: one of the first five is set.
 struct TemplateRequest {
   std::string built_in;

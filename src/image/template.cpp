@@ -18,7 +18,6 @@ namespace {
 using boost::algorithm::to_lower_copy;
 
 constexpr int most_scsi = 30;  // scsi0..scsi30 (qemu-server, Drive.pm)
-constexpr std::string_view content_prefix = "inspect-src-";
 
 bool has_tag(const pve::qemu::VmSummary& vm, const std::string& tag) {
   return std::any_of(vm.tags.begin(), vm.tags.end(),

@@ -1,0 +1,86 @@
+#include "image/inventory.hpp"
+
+#include "image/bake.hpp"
+#include "image/claim.hpp"
+#include "image/recipe.hpp"
+#include "pve/qemu.hpp"
+#include "pve/storage.hpp"
+
+#include <algorithm>
+
+namespace px::image {
+
+namespace {
+
+std::string tag_beginning(const std::vector<std::string>& tags, std::string_view prefix) {
+  const auto it =
+      std::ranges::find_if(tags, [&](const auto& tag) { return tag.starts_with(prefix); });
+  return it == tags.end() ? "" : *it;
+}
+
+std::string source_of(const std::vector<std::string>& tags) {
+  for (const auto* prefix : {"builtin-", "ova-", "disk-", "backup-"}) {
+    if (auto tag = tag_beginning(tags, prefix); !tag.empty()) return tag;
+  }
+  return "";
+}
+
+/// The lines that its maker wrote; nothing of a VM that is gone.
+awaitable<std::string> description_of(pve::Client& client, pve::VmRef vm) {
+  try {
+    co_return (co_await pve::qemu::config(client, vm)).get("description");
+  } catch (const Error& error) {
+    if (error.kind != Errc::not_found) throw;
+  }
+  co_return "";
+}
+
+std::string run_in(std::string_view description) {
+  constexpr std::string_view key = "inspect-run: ";
+  const auto at = description.find(key);
+  return at == std::string_view::npos ? "" : std::string{description.substr(at + key.size(), 8)};
+}
+
+awaitable<void> add_templates(pve::Client& client, pve::NodeName node, Inventory& out) {
+  const auto vms = co_await pve::qemu::list(client, node);
+  for (const auto& vm : vms) {
+    const bool ours = std::ranges::find(vm.tags, "inspect") != vm.tags.end();
+    MadeTemplate made{{node, vm.vmid}, vm.name, source_of(vm.tags),
+                      tag_beginning(vm.tags, content_prefix), vm.is_template};
+    if (!ours || (!made.is_ready && made.content_tag.empty())) continue;
+    if (!made.is_ready) {
+      const auto description = co_await description_of(client, made.vm);
+      if (description.find(making_key) == std::string::npos) continue;  // a sample's VM
+      made.run = run_in(description);
+    }
+    for (const auto& other : vms) {
+      const bool same = std::ranges::find(other.tags, made.content_tag) != other.tags.end();
+      if (same && !made.content_tag.empty() && other.vmid != vm.vmid) {
+        made.clones.push_back(other.vmid);
+      }
+    }
+    out.templates.push_back(std::move(made));
+  }
+}
+
+awaitable<void> add_uploads(pve::Client& client, pve::NodeName node, Inventory& out) {
+  for (const auto& storage : co_await pve::storage::list(client, node)) {
+    if (!storage.active || !storage.holds("import")) continue;
+    for (const auto& volume : co_await pve::storage::content(client, node, storage.id, "import")) {
+      const std::string rest{volume.id.rest()};
+      const auto run = run_of_upload(rest.substr(rest.rfind('/') + 1));
+      if (run) out.uploads.push_back({volume.id, *run, volume.size});
+    }
+  }
+}
+
+}  // namespace
+
+awaitable<Inventory> take_inventory(pve::Client& client, pve::NodeName node) {
+  Inventory out;
+  co_await add_templates(client, node, out);
+  co_await add_uploads(client, node, out);
+  co_return out;
+}
+
+}  // namespace px::image
