@@ -26,9 +26,7 @@ class QemuGuest : public ::testing::Test {
     host_.cpus = static_cast<int>(std::thread::hardware_concurrency());
     host_.node_name = "pve1";
     host_.run_directory = directory_.path / "run";
-    const UefiFirmware firmware = find_uefi_firmware();
-    host_.ovmf_code = firmware.code;
-    host_.ovmf_variables = firmware.variables;
+    host_.firmware = find_uefi_firmwares();
   }
   void TearDown() override {
     auto stop = [](VmApi& api) -> awaitable<void> { co_await api.vms.stop_all(); };
@@ -197,7 +195,7 @@ TEST_F(QemuGuest, livesThroughTheApiFromImportToDestroy) {
 }
 
 TEST_F(QemuGuest, bootsUnderUefiAndShutsDownByItself) {
-  if (host_.ovmf_code.empty()) GTEST_SKIP() << "no UEFI firmware";
+  if (host_.firmware.standard.code.empty()) GTEST_SKIP() << "no UEFI firmware";
   with_node([this](VmApi& api) -> awaitable<void> {
     co_await make_template(api, {{"bios", "ovmf"}, {"machine", "q35"}, {"efidisk0", "local:1"}});
     EXPECT_EQ(co_await api.task("POST", "/101/status/start"), "OK");

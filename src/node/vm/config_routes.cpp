@@ -96,8 +96,8 @@ awaitable<json::value> ConfigRoutes::pending(Call& call) {
   co_return out;
 }
 
-ConfigRoutes::Request ConfigRoutes::request_of(const Call& call) const {
-  Request request{.change = {.set = options_of(call),
+ConfigRoutes::Request ConfigRoutes::request_of(const Call& call, const Options& before) const {
+  Request request{.change = {.set = options_of(call, before),
                              .remove = call.words("delete"),
                              .revert = call.words("revert")},
                   .force = call.flag("force"),
@@ -107,9 +107,10 @@ ConfigRoutes::Request ConfigRoutes::request_of(const Call& call) const {
   for (const auto& [key, names] :
        {std::pair{"delete", change.remove}, std::pair{"revert", change.revert}}) {
     for (const auto& name : names) {
-      if (!is_known_option(name)) {
+      if (find_vm_option(name) == nullptr) {
         throw ApiError::parameter(key, fmt::format("unknown option '{}'", name));
       }
+      check_root_only(call.user, name, option_or(before, name));
       if (change.set.contains(name)) {
         throw ApiError::parameter(
             key, fmt::format("you can't use '-{}' and -{} {}' at the same time", name, key, name));
@@ -125,7 +126,7 @@ ConfigRoutes::Request ConfigRoutes::request_of(const Call& call) const {
 
 awaitable<json::value> ConfigRoutes::write(Call& call) {
   const VmPtr vm = services_.vms.of(call);
-  Request request = request_of(call);
+  Request request = request_of(call, vm->config.after_pending());
   const auto permit = co_await services_.vms.lock(vm);
   TaskLog log;
   co_await apply(vm, std::move(request), log);
@@ -134,11 +135,12 @@ awaitable<json::value> ConfigRoutes::write(Call& call) {
 
 awaitable<json::value> ConfigRoutes::write_in_task(Call& call) {
   const VmPtr vm = services_.vms.of(call);
-  const Request request = request_of(call);
+  const Request request = request_of(call, vm->config.after_pending());
   if (!request.skip_lock) Vms::check_config_lock(*vm);
   std::string told;
   for (const auto& [name, values] : call.values) {
-    if (name != "node" && name != "vmid") told += fmt::format(" -{} {}", name, values.back());
+    if (name == "node" || name == "vmid") continue;
+    told += fmt::format(" -{} {}", name, name == "cipassword" ? "<hidden>" : values.back());
   }
   co_return services_.start_locked(
       "qmconfig", vm, call.user, request.skip_lock,

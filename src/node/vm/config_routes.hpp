@@ -21,7 +21,7 @@ class ConfigRoutes : public std::enable_shared_from_this<ConfigRoutes> {
   awaitable<json::value> resize(Call& call);
   awaitable<json::value> unlink(Call& call);
 
-  Request request_of(const Call& call) const;
+  Request request_of(const Call& call, const Options& before) const;
   /// The caller holds the lock.
   awaitable<void> apply(VmPtr vm, Request request, TaskLog& log);
   void enter_network(const Vm& vm, const std::string& nic, const Options& after);

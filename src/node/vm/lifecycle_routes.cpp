@@ -101,7 +101,7 @@ awaitable<json::value> LifecycleRoutes::index(Call& call) {
 
 awaitable<json::value> LifecycleRoutes::create(Call& call) {
   const int vmid = static_cast<int>(call.number("vmid"));
-  Options options = options_of(call);
+  Options options = options_of(call, {});
   for (const auto& drive : drives_of(options)) volumes_.check(drive);
   const std::string pool = call.text_or("pool", "");
   if (!pool.empty()) services_.cluster.check_pool(pool);
@@ -158,6 +158,7 @@ awaitable<void> LifecycleRoutes::build(VmPtr vm, Options options, TaskLog& log) 
   }
   vm->config.current = std::move(options);
   services_.vms.save(*vm);
+  if (vm->is_template()) turn_into_template(*vm);
   join_networks(*vm, log);
 }
 
@@ -287,18 +288,22 @@ awaitable<json::value> LifecycleRoutes::make_template(Call& call) {
   co_return services_.start_locked(
       "qmtemplate", vm, call.user, false,
       [self = shared_from_this()](VmPtr made, TaskLog&) -> awaitable<void> {
-        std::vector<std::string> old_names;
-        for (auto drive : drives_of(made->config.current)) {
-          if (!Volumes::is_own_disk(made->id, drive)) continue;
-          old_names.push_back(drive.volume);
-          self->volumes_.turn_into_base(made->id, drive);
-          made->config.current[drive.name] = drive.print();
-        }
-        made->config.current["template"] = "1";
-        self->services_.vms.save(*made);
-        for (const auto& volume : old_names) self->volumes_.drop_name(volume);
+        self->turn_into_template(*made);
         co_return;
       });
+}
+
+void LifecycleRoutes::turn_into_template(Vm& vm) const {
+  std::vector<std::string> old_names;
+  for (auto drive : drives_of(vm.config.current)) {
+    if (!Volumes::is_own_disk(vm.id, drive)) continue;
+    old_names.push_back(drive.volume);
+    volumes_.turn_into_base(vm.id, drive);
+    vm.config.current[drive.name] = drive.print();
+  }
+  vm.config.current["template"] = "1";
+  services_.vms.save(vm);
+  for (const auto& volume : old_names) volumes_.drop_name(volume);
 }
 
 void LifecycleRoutes::check_unused_base(const Vm& vm) const {

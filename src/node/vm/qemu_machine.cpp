@@ -1,5 +1,7 @@
 #include "node/vm/qemu_machine.hpp"
 
+#include "node/vm/devices.hpp"
+
 #include <algorithm>
 #include <fstream>
 

@@ -47,8 +47,8 @@ struct DriveBus {
   std::string_view name;
   int count;
 };
-constexpr std::array<DriveBus, 5> drive_buses{
-    {{"ide", 4}, {"sata", 6}, {"scsi", 31}, {"virtio", 16}, {"efidisk", 1}}};
+constexpr std::array<DriveBus, 6> drive_buses{
+    {{"ide", 4}, {"sata", 6}, {"scsi", 31}, {"virtio", 16}, {"efidisk", 1}, {"tpmstate", 1}}};
 
 /// Splits `scsi10` into `scsi` and 10; -1 without a number.
 std::pair<std::string_view, int> split_number(std::string_view name) {
@@ -116,6 +116,11 @@ std::string option_or(const Options& options, const std::string& name, std::stri
   return found == options.end() ? otherwise : found->second;
 }
 
+bool is_windows(const Options& options) {
+  const std::string system = option_or(options, "ostype");
+  return system.starts_with('w');
+}
+
 std::int64_t number_option(const Options& options, const std::string& name,
                            std::int64_t otherwise) {
   const auto found = options.find(name);
@@ -150,6 +155,11 @@ std::string Properties::get(std::string_view key, std::string otherwise) const {
 bool Properties::has(std::string_view key) const {
   return std::any_of(items_.begin(), items_.end(),
                      [key](const auto& item) { return item.first == key; });
+}
+
+bool Properties::flag(std::string_view key) const {
+  const std::string value = get(key);
+  return value == "1" || value == "on" || value == "yes" || value == "true";
 }
 
 void Properties::set(std::string_view key, std::string value) {

@@ -1,6 +1,6 @@
 #include "node/vm/volumes.hpp"
 
-#include "node/vm/accelerator.hpp"
+#include "node/vm/firmware.hpp"
 
 #include <algorithm>
 #include <charconv>
@@ -175,9 +175,11 @@ awaitable<void> Volumes::make(int vmid, Drive& drive, TaskLog& log) const {
 }
 
 awaitable<void> Volumes::make_efi_variables(int vmid, Drive& drive, TaskLog& log) const {
-  const UefiFirmware firmware = find_uefi_firmware();
+  const UefiFirmwares installed = find_uefi_firmwares();
+  const UefiFirmware& firmware = installed.of(drive.properties);
   if (firmware.variables.empty()) {
-    throw Error{Errc::unsupported, "EFI vars image 'OVMF_VARS_4M.fd' not found"};
+    throw Error{Errc::unsupported,
+                fmt::format("EFI vars image '{}' not found", firmware.wanted_variables)};
   }
   // Always qcow2: a snapshot of the VM must be able to hold them.
   drive.volume = reserve(parse_request(drive.volume)->storage, vmid, "qcow2");
@@ -185,7 +187,7 @@ awaitable<void> Volumes::make_efi_variables(int vmid, Drive& drive, TaskLog& log
                        [&disks = services_.vms.disks(), from = firmware.variables,
                         image = path(drive.volume)] { disks.copy(from, "raw", image, "qcow2"); });
   drive.properties.erase("format");
-  drive.properties.set("size", "528K");
+  drive.properties.set("size", print_size(fs::file_size(firmware.variables)));
   log.line(fmt::format("{}: successfully created disk '{}'", drive.name, drive.print()));
 }
 
