@@ -4,6 +4,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <csignal>
+#include <fstream>
+#include <iterator>
+#include <stdlib.h>
 #include <thread>
 
 namespace px::node {
@@ -57,7 +61,8 @@ class QemuOptions : public ::testing::Test {
   }
 
   static awaitable<std::string> start(VmApi& api, Params options) {
-    Params params{{"vmid", "100"}, {"memory", "64"}, {"kvm", "0"}};
+    Params params{{"vmid", "100"}, {"kvm", "0"}};
+    if (options.back().first != "memory") params.emplace_back("memory", "64");
     params.insert(params.end(), options.begin(), options.end());
     const std::string made = co_await api.task("POST", "", params);
     if (made != "OK") co_return made;
@@ -126,6 +131,96 @@ TEST_F(QemuOptions, areTakenByQemu) {
     for (const auto& options : machines) {
       EXPECT_EQ(co_await start(api, options), "OK") << options.front().second;
     }
+  });
+}
+
+/// Processes whose command line has `text` in it.
+int processes_with(const std::string& text) {
+  int found = 0;
+  for (const auto& entry : std::filesystem::directory_iterator{"/proc"}) {
+    std::ifstream file{entry.path() / "cmdline"};
+    const std::string line{std::istreambuf_iterator<char>{file}, {}};
+    if (line.find(text) != std::string::npos) ++found;
+  }
+  return found;
+}
+
+/// Gives a process that was told to end a moment for it.
+awaitable<int> processes_left_with(std::string text) {
+  for (int look = 0; look < 100 && processes_with(text) > 0; ++look) {
+    co_await sleep_for(std::chrono::milliseconds{20});
+  }
+  co_return processes_with(text);
+}
+
+TEST_F(QemuOptions, giveATpmThatEndsWithItsMachineAndKeepsItsState) {
+  if (run_tool({"sh", "-c", "command -v swtpm"}).exit_code != 0) GTEST_SKIP() << "no swtpm";
+  with_node([this](VmApi& api) -> awaitable<void> {
+    for (const auto* version : {"v2.0", "v1.2"}) {
+      EXPECT_EQ(co_await api.task("POST", "",
+                                  {{"vmid", "100"},
+                                   {"memory", "64"},
+                                   {"kvm", "0"},
+                                   {"tpmstate0", fmt::format("local:1,version={}", version)}}),
+                "OK");
+      EXPECT_EQ(co_await api.option(100, "tpmstate0"),
+                fmt::format("local:100/vm-100-disk-0.raw,size=4M,version={}", version));
+      const auto state = api.path("local:100/vm-100-disk-0.raw");
+      EXPECT_EQ(co_await api.task("POST", "/100/status/start"), "OK");
+      EXPECT_EQ(processes_with(state.string()), 1) << version;
+      std::string mark(8, '\0');
+      std::ifstream{state}.read(mark.data(), 8);
+      EXPECT_EQ(mark, "nilmptws") << "swtpm keeps its state in the volume";
+      EXPECT_EQ(co_await api.task("POST", "/100/status/stop"), "OK");
+      EXPECT_EQ(co_await processes_left_with(state.string()), 0);
+      EXPECT_EQ(co_await api.task("POST", "/100/status/start"), "OK") << "with the state it left";
+      const json::value status = co_await api.vm("GET", "/100/status/current");
+      ::kill(static_cast<pid_t>(json::number_at(status, "pid")), SIGKILL);
+      EXPECT_EQ(co_await processes_left_with(state.string()), 0) << "after a killed QEMU";
+      EXPECT_EQ(co_await api.task("POST", "/100/status/stop"), "OK");
+      co_await api.vm("PUT", "/100/config", {{"args", "-no-such-option"}});
+      EXPECT_NE(co_await api.task("POST", "/100/status/start"), "OK");
+      EXPECT_EQ(co_await processes_left_with(state.string()), 0) << "after a refused start";
+      EXPECT_EQ(co_await api.task("DELETE", "/100"), "OK");
+      EXPECT_FALSE(std::filesystem::exists(state));
+      EXPECT_TRUE(std::filesystem::is_empty(directory_.path / "run"));
+    }
+  });
+}
+
+TEST_F(QemuOptions, sayThatATpmNeedsItsEmulator) {
+  with_node([this](VmApi& api) -> awaitable<void> {
+    EXPECT_EQ(co_await api.task(
+                  "POST", "",
+                  {{"vmid", "100"}, {"memory", "64"}, {"kvm", "0"}, {"tpmstate0", "local:1"}}),
+              "OK");
+    const auto programs = directory_.path / "programs";
+    std::filesystem::create_directory(programs);
+    std::string found = run_tool({"sh", "-c", "command -v qemu-system-x86_64"}).output;
+    while (found.ends_with('\n')) found.pop_back();
+    std::filesystem::create_symlink(found, programs / "qemu-system-x86_64");
+    const std::string path = ::getenv("PATH");
+    ::setenv("PATH", programs.c_str(), 1);
+    const std::string refusal = co_await api.task("POST", "/100/status/start");
+    ::setenv("PATH", path.c_str(), 1);
+    EXPECT_EQ(refusal, "a VM with tpmstate0 needs swtpm: swtpm: No such file or directory");
+  });
+}
+
+TEST_F(QemuOptions, startTheFirmwareThatTheEfiDiskAsksFor) {
+  if (host_.firmware.secure_boot.code.empty()) GTEST_SKIP() << "no secure boot firmware";
+  with_node([](VmApi& api) -> awaitable<void> {
+    const Params uefi{{"bios", "ovmf"}, {"memory", "128"}};
+    const auto with = [&uefi](Params more) {
+      more.insert(more.end(), uefi.begin(), uefi.end());
+      return more;
+    };
+    EXPECT_EQ(co_await start(api, with({{"machine", "q35"},
+                                        {"efidisk0", "local:1,efitype=4m,pre-enrolled-keys=1"}})),
+              "OK");
+    EXPECT_EQ(co_await start(api, with({{"efidisk0", "local:1,efitype=4m"}})), "OK");
+    EXPECT_THAT(co_await start(api, with({{"efidisk0", "local:1,efitype=4m,pre-enrolled-keys=1"}})),
+                StartsWith("efidisk0: pre-enrolled-keys=1 needs machine=q35"));
   });
 }
 

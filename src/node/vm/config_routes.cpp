@@ -24,6 +24,17 @@ std::vector<std::string> all_disk_names() {
   return names;
 }
 
+/// The state is of one version (qemu-server API2/Qemu.pm, prohibit_tpm_version_change).
+void check_tpm_version(const Options& before, const Options& after) {
+  if (!before.contains("tpmstate0") || !after.contains("tpmstate0")) return;
+  const Drive was = Drive::parse("tpmstate0", before.at("tpmstate0"));
+  const Drive is = Drive::parse("tpmstate0", after.at("tpmstate0"));
+  const auto version = [](const Drive& tpm) { return tpm.properties.get("version", "v1.2"); };
+  if (was.volume == is.volume && version(was) != version(is)) {
+    throw ApiError{500, "cannot change TPM state version after creation"};
+  }
+}
+
 }  // namespace
 
 struct ConfigRoutes::Request {
@@ -160,6 +171,7 @@ awaitable<void> ConfigRoutes::apply(VmPtr vm, Request request, TaskLog& log) {
       log.line(fmt::format("cannot delete '{}' - not set in current configuration!", name));
     }
   }
+  check_tpm_version(vm->config.current, request.change.set);
   for (auto drive : drives_of(request.change.set)) {
     if (Volumes::is_request(drive)) {
       co_await volumes_.make(vm->id, drive, log);
@@ -288,6 +300,8 @@ awaitable<json::value> ConfigRoutes::resize(Call& call) {
         }
         Drive drive = Drive::parse(disk, found->second);
         if (drive.is_cdrom()) throw ApiError{500, "you can't resize a cdrom"};
+        // Its size is that of what it holds.
+        if (drive.is_state()) throw ApiError{500, fmt::format("you can't resize {}", disk)};
         const std::uint64_t old_size = parse_size(drive.properties.get("size")).value_or(0);
         const std::uint64_t new_size = grow_by ? old_size + bytes : bytes;
         if (new_size < old_size) throw ApiError{500, "shrinking disks is not supported"};

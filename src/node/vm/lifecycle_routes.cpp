@@ -170,7 +170,8 @@ void LifecycleRoutes::join_networks(const Vm& vm, TaskLog& log) {
 
 void LifecycleRoutes::check_linkable(const Vm& source) const {
   for (const auto& drive : drives_of(source.config.current)) {
-    if (drive.is_cdrom() || Volumes::is_base(drive.volume)) continue;
+    // A TPM's state is copied all the same: swtpm knows no images that have a base.
+    if (drive.is_cdrom() || drive.bus() == "tpmstate" || Volumes::is_base(drive.volume)) continue;
     throw ApiError{500, fmt::format("Linked clone feature is not supported for '{}' ({})",
                                     drive.volume, drive.name)};
   }
@@ -262,9 +263,9 @@ awaitable<void> LifecycleRoutes::copy_disks(VmPtr source, VmPtr target, CloneReq
   Options options = clone_options(*source, request);
   for (auto drive : drives_of(options)) {
     if (drive.is_cdrom()) continue;
-    if (request.full) {
-      const bool efi = drive.bus() == "efidisk";
-      co_await volumes_.copy(target->id, drive, request.storage, efi ? "" : request.format, log);
+    if (request.full || drive.bus() == "tpmstate") {
+      co_await volumes_.copy(target->id, drive, request.storage,
+                             drive.is_state() ? "" : request.format, log);
     } else {
       co_await volumes_.link(target->id, drive, log);
     }

@@ -12,6 +12,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
+/// Of every TPM, whatever size is asked for (qemu-server Drive.pm, TPMSTATE_DISK_SIZE).
+constexpr std::uint64_t tpm_state_bytes = 4 << 20;
+
 struct Request {
   std::string storage;
   double gib = 0;
@@ -33,6 +36,21 @@ std::string file_of(const std::string& volume) {
 
 std::string storage_of(const std::string& volume) {
   return volume.substr(0, volume.find(':'));
+}
+
+/// An imported state is useless without knowing what it is (qemu-server API2/Qemu.pm).
+void check_state_import(const Drive& drive) {
+  if (!drive.properties.has("import-from")) return;
+  const auto need = [&drive](const char* key) {
+    if (drive.properties.has(key)) return;
+    throw ApiError::parameter(drive.name,
+                              fmt::format("need to specify '{}' when using 'import-from'", key));
+  };
+  if (drive.bus() == "efidisk") {
+    need("efitype");
+    need("pre-enrolled-keys");
+  }
+  if (drive.bus() == "tpmstate") need("version");
 }
 
 }  // namespace
@@ -59,14 +77,18 @@ void Volumes::check(const Drive& drive) const {
     throw ApiError{500,
                    fmt::format("storage '{}' does not support content-type 'images'", storage.id)};
   }
+  check_state_import(drive);
   const std::string format = drive.properties.get("format", "raw");
+  if (drive.bus() == "tpmstate" && format != "raw") {
+    throw ApiError::parameter(drive.name, "the local node keeps the state of a TPM as raw only");
+  }
   if (format != "raw" && format != "qcow2") {
     throw ApiError::parameter(drive.name, fmt::format("the local node makes raw and qcow2 disks, "
                                                       "not {}",
                                                       format));
   }
   if (!drive.properties.has("import-from")) {
-    if (request->gib <= 0 && drive.bus() != "efidisk") {
+    if (request->gib <= 0 && !drive.is_state()) {
       throw ApiError{500, fmt::format("{}: a disk needs a size", drive.name)};
     }
     return;
@@ -129,15 +151,18 @@ std::string Volumes::reserve(const std::string& storage, int vmid,
 awaitable<void> Volumes::make(int vmid, Drive& drive, TaskLog& log) const {
   const auto request = parse_request(drive.volume);
   if (!request) co_return;
-  if (drive.bus() == "efidisk") {
+  const std::string source = drive.properties.get("import-from");
+  if (drive.bus() == "efidisk" && source.empty()) {
     co_await make_efi_variables(vmid, drive, log);
     co_return;
   }
-  const std::string source = drive.properties.get("import-from");
+  // Variables are always qcow2: a snapshot of the VM must be able to hold them.
+  if (drive.bus() == "efidisk") drive.properties.set("format", "qcow2");
   std::string format = drive.properties.get("format", "raw");
   std::uint64_t bytes = 0;
   if (source.empty()) {
-    bytes = static_cast<std::uint64_t>(request->gib * double{1U << 30});
+    bytes = drive.is_state() ? tpm_state_bytes
+                             : static_cast<std::uint64_t>(request->gib * double{1U << 30});
     drive.volume = reserve(request->storage, vmid, format);
     log.line(
         fmt::format("Formatting '{}', fmt={} size={}", path(drive.volume).string(), format, bytes));
@@ -181,7 +206,6 @@ awaitable<void> Volumes::make_efi_variables(int vmid, Drive& drive, TaskLog& log
     throw Error{Errc::unsupported,
                 fmt::format("EFI vars image '{}' not found", firmware.wanted_variables)};
   }
-  // Always qcow2: a snapshot of the VM must be able to hold them.
   drive.volume = reserve(parse_request(drive.volume)->storage, vmid, "qcow2");
   co_await run_in_pool(services_.threads,
                        [&disks = services_.vms.disks(), from = firmware.variables,
