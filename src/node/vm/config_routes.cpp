@@ -1,5 +1,6 @@
 #include "node/vm/config_routes.hpp"
 
+#include "node/vm/cloud_init.hpp"
 #include "node/vm/nics.hpp"
 #include "node/vm/vm_options.hpp"
 
@@ -22,6 +23,12 @@ std::vector<std::string> all_disk_names() {
     for (int i = 0; i < count; ++i) names.push_back(fmt::format("{}{}", bus, i));
   }
   return names;
+}
+
+void check_digest(const Vm& vm, const std::string& digest) {
+  if (!digest.empty() && digest != vm.config.digest()) {
+    throw ApiError{500, "checksum mismatch (file change by other user?)"};
+  }
 }
 
 /// The state is of one version (qemu-server API2/Qemu.pm, prohibit_tpm_version_change).
@@ -148,6 +155,7 @@ awaitable<json::value> ConfigRoutes::write_in_task(Call& call) {
   const VmPtr vm = services_.vms.of(call);
   const Request request = request_of(call, vm->config.after_pending());
   if (!request.skip_lock) Vms::check_config_lock(*vm);
+  check_digest(*vm, request.digest);
   std::string told;
   for (const auto& [name, values] : call.values) {
     if (name == "node" || name == "vmid") continue;
@@ -163,9 +171,11 @@ awaitable<json::value> ConfigRoutes::write_in_task(Call& call) {
 
 awaitable<void> ConfigRoutes::apply(VmPtr vm, Request request, TaskLog& log) {
   if (!request.skip_lock) Vms::check_config_lock(*vm);
-  if (!request.digest.empty() && request.digest != vm->config.digest()) {
-    throw ApiError{500, "checksum mismatch (file change by other user?)"};
-  }
+  // Nobody changes the VM from here to the end: all who do hold its lock, as the caller does.
+  check_digest(*vm, request.digest);
+  const Options before = vm->config.current;
+  CloudInitDrive::check_single(vm->id, vm->config.after_pending(), request.change.set);
+  bool new_cloud_init = false;
   for (const auto& name : request.change.remove) {
     if (!vm->config.current.contains(name) && !vm->config.pending.contains(name)) {
       log.line(fmt::format("cannot delete '{}' - not set in current configuration!", name));
@@ -174,6 +184,7 @@ awaitable<void> ConfigRoutes::apply(VmPtr vm, Request request, TaskLog& log) {
   check_tpm_version(vm->config.current, request.change.set);
   for (auto drive : drives_of(request.change.set)) {
     if (Volumes::is_request(drive)) {
+      new_cloud_init = new_cloud_init || wants_cloud_init(drive);
       co_await volumes_.make(vm->id, drive, log);
     } else if (drive.is_cdrom() && !drive.is_empty()) {
       drive.properties.set("size", services_.vms.file_size(drive.volume));
@@ -187,6 +198,7 @@ awaitable<void> ConfigRoutes::apply(VmPtr vm, Request request, TaskLog& log) {
   ConfigPlan plan = plan_change(vm->config, request.change, vm->machine->status().running);
   auto failures = rebook_nics(services_.sdn, vm->id, vm->config.current, plan.config);
   vm->config = std::move(plan.config);
+  if (new_cloud_init) CloudInitDrive::note(*vm);
   services_.vms.save(*vm);
   for (const auto& step : plan.steps) {
     try {
@@ -201,6 +213,7 @@ awaitable<void> ConfigRoutes::apply(VmPtr vm, Request request, TaskLog& log) {
     }
   }
   if (!plan.steps.empty()) services_.vms.save(*vm);
+  co_await cloud_init_.drop_unused(vm, before);
   if (!failures.empty()) {
     throw ApiError{400, "Parameter verification failed.", std::move(failures)};
   }
@@ -209,6 +222,11 @@ awaitable<void> ConfigRoutes::apply(VmPtr vm, Request request, TaskLog& log) {
 awaitable<void> ConfigRoutes::take(VmPtr vm, HotplugStep step) {
   const Options after = vm->config.after_pending();
   Machine& machine = *vm->machine;
+  const bool new_drive =
+      step.kind == HotplugStep::Kind::change_medium || step.kind == HotplugStep::Kind::plug_drive;
+  if (new_drive && is_cloud_init_drive(vm->id, Drive::parse(step.option, after.at(step.option)))) {
+    co_await cloud_init_.generate(vm);
+  }
   switch (step.kind) {
     case HotplugStep::Kind::change_medium: {
       const Drive drive = Drive::parse(step.option, after.at(step.option));
@@ -292,8 +310,9 @@ awaitable<json::value> ConfigRoutes::resize(Call& call) {
   if (!bytes) throw ApiError::parameter("size", "value does not match the regex pattern");
   co_return services_.start_locked(
       "resize", vm, call.user, skip_lock,
-      [self = shared_from_this(), disk, grow_by, bytes = *bytes](VmPtr grown,
-                                                                 TaskLog&) -> awaitable<void> {
+      [self = shared_from_this(), disk, grow_by, bytes = *bytes,
+       digest = call.text_or("digest", "")](VmPtr grown, TaskLog&) -> awaitable<void> {
+        check_digest(*grown, digest);
         const auto found = grown->config.current.find(disk);
         if (found == grown->config.current.end()) {
           throw ApiError{500, fmt::format("disk '{}' does not exist", disk)};

@@ -1,5 +1,6 @@
 #include "node/vm/lifecycle_routes.hpp"
 
+#include "node/vm/cloud_init.hpp"
 #include "node/vm/vm_options.hpp"
 
 #include <algorithm>
@@ -92,8 +93,8 @@ awaitable<json::value> LifecycleRoutes::list(Call& call) {
 awaitable<json::value> LifecycleRoutes::index(Call& call) {
   services_.vms.of(call);
   json::array out;
-  for (const auto* name :
-       {"config", "pending", "status", "unlink", "resize", "agent", "snapshot", "firewall"}) {
+  for (const auto* name : {"config", "cloudinit", "pending", "status", "unlink", "resize", "agent",
+                           "snapshot", "firewall"}) {
     out.push_back(json::object{{"subdir", name}});
   }
   co_return out;
@@ -149,14 +150,17 @@ awaitable<void> LifecycleRoutes::or_remove(VmPtr half_made, awaitable<void> work
 }
 
 awaitable<void> LifecycleRoutes::build(VmPtr vm, Options options, TaskLog& log) {
+  CloudInitDrive::check_single(vm->id, {}, options);
   for (auto drive : drives_of(options)) {
     co_await volumes_.make(vm->id, drive, log);
-    if (drive.is_cdrom() && !drive.is_empty() && !drive.properties.has("size")) {
+    if (drive.is_cdrom() && !drive.is_empty() && !is_cloud_init_drive(vm->id, drive) &&
+        !drive.properties.has("size")) {
       drive.properties.set("size", services_.vms.file_size(drive.volume));
     }
     options[drive.name] = drive.print();
   }
   vm->config.current = std::move(options);
+  CloudInitDrive::note(*vm);
   services_.vms.save(*vm);
   if (vm->is_template()) turn_into_template(*vm);
   join_networks(*vm, log);
@@ -262,6 +266,13 @@ awaitable<void> LifecycleRoutes::copy_disks(VmPtr source, VmPtr target, CloneReq
   services_.firewall.copy_vm(source->id, target->id);
   Options options = clone_options(*source, request);
   for (auto drive : drives_of(options)) {
+    if (is_cloud_init_drive(source->id, drive)) {
+      log.line(fmt::format("create full clone of drive {} ({})", drive.name, drive.volume));
+      const std::string storage = drive.volume.substr(0, drive.volume.find(':'));
+      volumes_.reserve_cloud_init(target->id, drive,
+                                  request.storage.empty() ? storage : request.storage);
+      options[drive.name] = drive.print();
+    }
     if (drive.is_cdrom()) continue;
     if (request.full || drive.bus() == "tpmstate") {
       co_await volumes_.copy(target->id, drive, request.storage,
@@ -272,6 +283,7 @@ awaitable<void> LifecycleRoutes::copy_disks(VmPtr source, VmPtr target, CloneReq
     options[drive.name] = drive.print();
   }
   target->config.current = std::move(options);
+  CloudInitDrive::note(*target);
   services_.vms.save(*target);
   join_networks(*target, log);
 }

@@ -1,4 +1,5 @@
 #pragma once
+#include "node/vm/cloud_init_drive.hpp"
 #include "node/vm/volumes.hpp"
 
 namespace px::node {

@@ -22,6 +22,8 @@ struct VmConfig {
   std::vector<std::string> pending_delete;
   /// By name; each with `snaptime`, and perhaps `parent`, `vmstate`, `description`.
   std::map<std::string, Options> snapshots;
+  /// What the image of the cloud-init drive was made of. (PVE's section holds what differs.)
+  Options cloud_init;
 
   /// Throws Error{bad_input} naming the line.
   static VmConfig parse(std::string_view text);

@@ -1,5 +1,6 @@
 #include "node/vm/volumes.hpp"
 
+#include "node/vm/cloud_init.hpp"
 #include "node/vm/firmware.hpp"
 
 #include <algorithm>
@@ -38,6 +39,12 @@ std::string storage_of(const std::string& volume) {
   return volume.substr(0, volume.find(':'));
 }
 
+void check_images(const Storage& storage) {
+  if (storage.holds("images")) return;
+  throw ApiError{500,
+                 fmt::format("storage '{}' does not support content-type 'images'", storage.id)};
+}
+
 /// An imported state is useless without knowing what it is (qemu-server API2/Qemu.pm).
 void check_state_import(const Drive& drive) {
   if (!drive.properties.has("import-from")) return;
@@ -56,12 +63,19 @@ void check_state_import(const Drive& drive) {
 }  // namespace
 
 bool Volumes::is_request(const Drive& drive) {
-  return parse_request(drive.volume).has_value();
+  return wants_cloud_init(drive) || parse_request(drive.volume).has_value();
 }
 
 void Volumes::check(const Drive& drive) const {
   const Storages& storages = services_.vms.storages();
   if (drive.is_empty()) return;
+  if (wants_cloud_init(drive)) {
+    if (drive.is_state() || drive.bus() == "virtio") {
+      throw ApiError::parameter(drive.name, "unable to parse drive options");
+    }
+    check_images(storages.get(storage_of(drive.volume)));
+    return;
+  }
   const auto request = parse_request(drive.volume);
   if (!request) {
     if (drive.properties.has("import-from")) {
@@ -72,11 +86,7 @@ void Volumes::check(const Drive& drive) const {
     storages.existing(drive.volume);
     return;
   }
-  const Storage& storage = storages.get(request->storage);
-  if (!storage.holds("images")) {
-    throw ApiError{500,
-                   fmt::format("storage '{}' does not support content-type 'images'", storage.id)};
-  }
+  check_images(storages.get(request->storage));
   check_state_import(drive);
   const std::string format = drive.properties.get("format", "raw");
   if (drive.bus() == "tpmstate" && format != "raw") {
@@ -148,7 +158,25 @@ std::string Volumes::reserve(const std::string& storage, int vmid,
   }
 }
 
+void Volumes::reserve_cloud_init(int vmid, Drive& drive, const std::string& storage) const {
+  services_.vms.storages().images_folder(storage, std::to_string(vmid));
+  drive.volume = fmt::format("{}:{}", storage, cloud_init_volume(vmid));
+  drive.properties.set("media", "cdrom");
+  drive.properties.erase("format");
+  drive.properties.erase("size");
+  const fs::path image = path(drive.volume);
+  if (fs::exists(image)) {
+    throw ApiError{500, fmt::format("disk image '{}' already exists", image.string())};
+  }
+  const std::ofstream created{image};
+}
+
 awaitable<void> Volumes::make(int vmid, Drive& drive, TaskLog& log) const {
+  if (wants_cloud_init(drive)) {
+    reserve_cloud_init(vmid, drive, storage_of(drive.volume));
+    log.line(fmt::format("{}: successfully created disk '{}'", drive.name, drive.print()));
+    co_return;
+  }
   const auto request = parse_request(drive.volume);
   if (!request) co_return;
   const std::string source = drive.properties.get("import-from");
