@@ -209,6 +209,33 @@ TEST_F(QemuGuest, bootsUnderUefiAndShutsDownByItself) {
   });
 }
 
+TEST_F(QemuGuest, hasATpmAndReadsItsCloudInitDrive) {
+  if (host_.firmware.standard.code.empty()) GTEST_SKIP() << "no UEFI firmware";
+  if (run_tool({"sh", "-c", "command -v swtpm"}).exit_code != 0) GTEST_SKIP() << "no swtpm";
+  with_node([this](VmApi& api) -> awaitable<void> {
+    co_await make_template(api, {{"bios", "ovmf"},
+                                 {"machine", "q35"},
+                                 {"efidisk0", "local:1,efitype=4m,pre-enrolled-keys=0"},
+                                 {"tpmstate0", "local:1,version=v2.0"},
+                                 {"scsi1", "local:cloudinit"},
+                                 {"ciuser", "alice"}});
+    EXPECT_EQ(co_await api.task("POST", "/101/status/start"), "OK");
+    co_await wait_for_agent(api, "/101");
+    EXPECT_EQ(co_await shell(api, "/101", "[ -d /sys/firmware/efi ] && echo uefi"), "uefi\n");
+    EXPECT_EQ(co_await shell(api, "/101", "ls /sys/firmware/acpi/tables | grep TPM2"), "TPM2\n");
+    EXPECT_EQ(co_await shell(api, "/101",
+                             "modprobe sr_mod; i=0; until [ -b /dev/sr0 ]; do sleep .1; "
+                             "i=$((i+1)); [ $i -lt 50 ] || exit; done; "
+                             "blkid -p -o value -s LABEL /dev/sr0"),
+              "cidata\n");
+    EXPECT_EQ(co_await shell(api, "/101",
+                             "modprobe isofs; mkdir -p /run/seed; mount -o ro /dev/sr0 /run/seed; "
+                             "cd /run/seed; ls; grep hostname user-data"),
+              "meta-data\nnetwork-config\nuser-data\nvendor-data\nhostname: one\n");
+    co_await api.vms.stop_all();
+  });
+}
+
 TEST_F(QemuGuest, talksOnItsVnetsAndNowhereElse) {
   if (const auto reason = network_obstacle(); !reason.empty()) GTEST_SKIP() << reason;
   with_node([](VmApi& api) -> awaitable<void> { co_await make_networks(api); }, true);

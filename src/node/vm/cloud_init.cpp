@@ -22,15 +22,15 @@ namespace {
 
 constexpr std::size_t largest_sum = 3 << 20;
 
-[[noreturn]] void refuse(std::string text) {
+[[noreturn]] void refuse_cloud_init(std::string text) {
   throw Error{Errc::rejected, std::move(text)};
 }
 
-std::string format_of(const Options& options) {
+std::string cloud_init_format(const Options& options) {
   return option_or(options, "citype", is_windows(options) ? "configdrive2" : "nocloud");
 }
 
-std::vector<std::string> words_of(const std::string& text) {
+std::vector<std::string> blank_separated(const std::string& text) {
   std::vector<std::string> words;
   boost::split(words, text, boost::is_space(), boost::token_compress_on);
   std::erase(words, "");
@@ -111,7 +111,7 @@ struct Ip4 {
 
 Ip4 split_ip4(const std::string& text) {
   const auto cidr = Cidr::parse(text);
-  if (!cidr || !cidr->is_v4()) refuse("not a CIDR: " + text);
+  if (!cidr || !cidr->is_v4()) refuse_cloud_init("not a CIDR: " + text);
   const boost::asio::ip::network_v4 network{cidr->address.to_v4(),
                                             static_cast<unsigned short>(cidr->prefix)};
   return {cidr->address.to_string(), network.netmask().to_string()};
@@ -150,8 +150,8 @@ std::string network_v1(const Options& options) {
         "    - type: physical\n      name: {}\n      mac_address: '{}'\n      subnets:\n{}", name,
         mac, subnets_v1(addresses));
   }
-  const auto servers = words_of(option_or(options, "nameserver"));
-  const auto domains = words_of(option_or(options, "searchdomain"));
+  const auto servers = blank_separated(option_or(options, "nameserver"));
+  const auto domains = blank_separated(option_or(options, "searchdomain"));
   if (servers.empty() && domains.empty()) return text;
   text += "    - type: nameserver\n";
   for (const auto& [key, values] : {std::pair{"address", servers}, std::pair{"search", domains}}) {
@@ -190,8 +190,8 @@ std::string eni_interface(const Interface& interface, const std::string& servers
 }
 
 std::string network_eni(const Options& options) {
-  const auto servers = words_of(option_or(options, "nameserver"));
-  const auto domains = words_of(option_or(options, "searchdomain"));
+  const auto servers = blank_separated(option_or(options, "nameserver"));
+  const auto domains = blank_separated(option_or(options, "searchdomain"));
   std::string text;
   std::string per_interface;
   if (is_windows(options)) {
@@ -229,7 +229,7 @@ std::string windows_metadata(const Options& options, const std::string& id) {
 
 std::string metadata(const Options& options, const CloudInitTexts& texts) {
   const std::string id = instance_id(texts.user, texts.network);
-  if (format_of(options) == "nocloud") return fmt::format("instance-id: {}\n", id);
+  if (cloud_init_format(options) == "nocloud") return fmt::format("instance-id: {}\n", id);
   if (is_windows(options)) return windows_metadata(options, id);
   return fmt::format(
       "{{\n     \"uuid\": \"{}\",\n     \"network_config\": {{ \"content_path\": \"/content/0000\" "
@@ -238,7 +238,7 @@ std::string metadata(const Options& options, const CloudInitTexts& texts) {
 }
 
 std::string network_text(const Options& options) {
-  return format_of(options) == "nocloud" ? network_v1(options) : network_eni(options);
+  return cloud_init_format(options) == "nocloud" ? network_v1(options) : network_eni(options);
 }
 
 }  // namespace
@@ -294,11 +294,11 @@ CloudInitImage cloud_init_image(const Options& options, int vmid,
   texts.meta = text("meta", [&] { return metadata(options, texts); });
   if (texts.user.size() + texts.network.size() + texts.meta.size() + texts.vendor.size() >
       largest_sum) {
-    refuse("Cloud-Init sum of snippets too big (> 3 MiB)");
+    refuse_cloud_init("Cloud-Init sum of snippets too big (> 3 MiB)");
   }
-  const std::string format = format_of(options);
+  const std::string format = cloud_init_format(options);
   if (format == "opennebula") {
-    refuse(
+    refuse_cloud_init(
         "the local node can't start a VM with 'citype: opennebula': it makes nocloud and "
         "configdrive2 only");
   }

@@ -63,7 +63,7 @@ Accelerator accelerator_of(const QemuHost& host, const Options& options) {
 }
 
 /// The words of `args`, as a shell splits them, without expansions.
-std::vector<std::string> words_of(const std::string& text) {
+std::vector<std::string> shell_words(const std::string& text) {
   std::vector<std::string> words;
   std::string word;
   bool started = false;
@@ -113,7 +113,7 @@ class CommandLine {
       if (nic != options_.end()) add_nic(nic->first, nic->second);
     }
     if (!setup_.load_snapshot.empty()) add({"-loadvm", setup_.load_snapshot});
-    add(words_of(option_or(options_, "args")));
+    add(shell_words(option_or(options_, "args")));
     return std::move(argv_);
   }
 

@@ -68,7 +68,7 @@ void place_on_ide(json::object& device, const Options& options, const Drive& dri
 }
 
 /// What a drive's options tell the guest of it.
-void describe(json::object& device, const Drive& drive) {
+void describe_drive(json::object& device, const Drive& drive) {
   const Properties& wanted = drive.properties;
   for (const auto* key : {"serial", "model"}) {
     if (wanted.has(key)) device[key] = percent_decode(wanted.get(key));
@@ -124,7 +124,7 @@ json::object drive_device(const Options& options, const Drive& drive, bool has_m
     place_on_ide(device, options, drive);
   }
   if (has_medium) device["drive"] = node_name_of(drive.name);
-  describe(device, drive);
+  describe_drive(device, drive);
   if (const int place = boot_index(options, drive.name); place > 0) device["bootindex"] = place;
   return device;
 }

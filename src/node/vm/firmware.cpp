@@ -6,12 +6,12 @@ namespace px::node {
 
 namespace {
 
-struct Place {
+struct FirmwarePlace {
   const char* code;
   const char* variables;
 };
 
-void find(UefiFirmware& firmware, std::initializer_list<Place> places) {
+void look_for(UefiFirmware& firmware, std::initializer_list<FirmwarePlace> places) {
   for (const auto& place : places) {
     if (std::filesystem::exists(place.code) && std::filesystem::exists(place.variables)) {
       firmware.code = place.code;
@@ -35,16 +35,16 @@ bool wants_secure_boot(const Properties& efi_disk) {
 UefiFirmwares find_uefi_firmwares() {
   UefiFirmwares found;
   // Debian and Ubuntu (ovmf), then Fedora and Arch, whose only firmware has its own size.
-  find(found.standard,
-       {{"/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"},
-        {"/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"},
-        {"/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"},
-        {"/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd"}});
-  find(
+  look_for(found.standard,
+           {{"/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"},
+            {"/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"},
+            {"/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"},
+            {"/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd"}});
+  look_for(
       found.secure_boot,
       {{"/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", "/usr/share/OVMF/OVMF_VARS_4M.ms.fd"},
        {"/usr/share/edk2/ovmf/OVMF_CODE.secboot.fd", "/usr/share/edk2/ovmf/OVMF_VARS.secboot.fd"}});
-  find(found.small, {{"/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"}});
+  look_for(found.small, {{"/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"}});
   return found;
 }
 

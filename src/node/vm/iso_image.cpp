@@ -13,15 +13,15 @@ namespace px::node {
 
 namespace {
 
-using Writer = std::unique_ptr<archive, decltype(&archive_write_free)>;
-using Entry = std::unique_ptr<archive_entry, decltype(&archive_entry_free)>;
+using IsoWriter = std::unique_ptr<archive, decltype(&archive_write_free)>;
+using IsoEntry = std::unique_ptr<archive_entry, decltype(&archive_entry_free)>;
 
 /// ECMA-119, 8.4: the primary volume descriptor is sector 16, its label 32 bytes from byte 40 on.
 constexpr std::streamoff label_offset = 16 * 2048 + 40;
 constexpr std::size_t label_room = 32;
 
-void add(archive* writer, const std::string& name, const std::string& content) {
-  const Entry entry{archive_entry_new(), &archive_entry_free};
+void add_file(archive* writer, const std::string& name, const std::string& content) {
+  const IsoEntry entry{archive_entry_new(), &archive_entry_free};
   archive_entry_set_pathname(entry.get(), name.c_str());
   archive_entry_set_size(entry.get(), static_cast<la_int64_t>(content.size()));
   archive_entry_set_filetype(entry.get(), AE_IFREG);
@@ -32,9 +32,9 @@ void add(archive* writer, const std::string& name, const std::string& content) {
   }
 }
 
-void write(const std::filesystem::path& image, const std::string& label,
-           const std::map<std::string, std::string>& files) {
-  const Writer writer{archive_write_new(), &archive_write_free};
+void write_files(const std::filesystem::path& image, const std::string& label,
+                 const std::map<std::string, std::string>& files) {
+  const IsoWriter writer{archive_write_new(), &archive_write_free};
   archive_write_set_format_iso9660(writer.get());
   const auto options = fmt::format("rockridge=useful,joliet,volume-id={}", label);
   if (archive_write_set_options(writer.get(), options.c_str()) != ARCHIVE_OK ||
@@ -42,7 +42,7 @@ void write(const std::filesystem::path& image, const std::string& label,
     throw Error{Errc::internal,
                 fmt::format("{}: {}", image.string(), archive_error_string(writer.get()))};
   }
-  for (const auto& [name, content] : files) add(writer.get(), name, content);
+  for (const auto& [name, content] : files) add_file(writer.get(), name, content);
   if (archive_write_close(writer.get()) != ARCHIVE_OK) {
     throw Error{Errc::internal,
                 fmt::format("{}: {}", image.string(), archive_error_string(writer.get()))};
@@ -64,7 +64,7 @@ void write_iso_image(const std::filesystem::path& image, const std::string& labe
                      const std::map<std::string, std::string>& files, std::uint64_t bytes) {
   const std::filesystem::path beside = image.string() + ".new";
   try {
-    write(beside, label, files);
+    write_files(beside, label, files);
     write_label(beside, label);
     if (std::filesystem::file_size(beside) < bytes) std::filesystem::resize_file(beside, bytes);
     std::filesystem::rename(beside, image);

@@ -20,11 +20,11 @@ namespace {
 /// No value of a named format is longer. (std::regex needs stack for each character.)
 constexpr std::size_t longest_value = 1000;
 
-bool fits(const std::string& value, const char* pattern) {
+bool fits_pattern(const std::string& value, const char* pattern) {
   return value.size() <= longest_value && std::regex_match(value, std::regex{pattern});
 }
 
-std::vector<std::string> words_of(const std::string& text, const char* separators) {
+std::vector<std::string> split_words(const std::string& text, const char* separators) {
   std::vector<std::string> words;
   boost::split(words, text, boost::is_any_of(separators), boost::token_compress_on);
   std::erase(words, "");
@@ -32,7 +32,7 @@ std::vector<std::string> words_of(const std::string& text, const char* separator
 }
 
 std::string volume_problem(const std::string& value) {
-  if (fits(value, "[a-zA-Z][a-zA-Z0-9_.-]*[a-zA-Z0-9]:.+")) return {};
+  if (fits_pattern(value, "[a-zA-Z][a-zA-Z0-9_.-]*[a-zA-Z0-9]:.+")) return {};
   return fmt::format("unable to parse volume ID '{}'\n", value);
 }
 
@@ -51,7 +51,7 @@ std::string urlencoded_problem(const std::string& value) {
 /// A check whose refusal is `text`, with the value in it.
 std::function<std::string(const std::string&)> by_pattern(const char* pattern, const char* text) {
   return [pattern, text](const std::string& value) {
-    return fits(value, pattern) ? "" : fmt::format(fmt::runtime(text), value);
+    return fits_pattern(value, pattern) ? "" : fmt::format(fmt::runtime(text), value);
   };
 }
 
@@ -70,8 +70,8 @@ std::string ip_problem(const std::string& value, bool v6) {
 }
 
 std::string addresses_problem(const std::string& value) {
-  for (const auto& word : words_of(value, " ,;\t\n")) {
-    if (!parse_ip(word) && !fits(word, "[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?")) {
+  for (const auto& word : split_words(value, " ,;\t\n")) {
+    if (!parse_ip(word) && !fits_pattern(word, "[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?")) {
       return fmt::format("value does not look like a valid address: {}\n", word);
     }
   }
@@ -82,16 +82,16 @@ std::string hotplug_problem(const std::string& value) {
   static const std::set<std::string> features{"network", "disk", "cpu",
                                               "memory",  "usb",  "cloudinit"};
   if (value == "0" || value == "1") return {};
-  for (const auto& word : words_of(value, " ,;\t\n")) {
+  for (const auto& word : split_words(value, " ,;\t\n")) {
     if (!features.contains(word)) return fmt::format("invalid hotplug feature '{}'\n", word);
   }
   return {};
 }
 
 std::string boot_order_problem(const std::string& value) {
-  for (const auto& word : words_of(value, ";")) {
+  for (const auto& word : split_words(value, ";")) {
     const bool disk = is_drive_option(word) && word != "efidisk0" && word != "tpmstate0";
-    if (!disk && !fits(word, "(net|usb|hostpci)[0-9]+")) {
+    if (!disk && !fits_pattern(word, "(net|usb|hostpci)[0-9]+")) {
       return fmt::format("invalid boot device '{}'\n", word);
     }
   }
@@ -99,19 +99,19 @@ std::string boot_order_problem(const std::string& value) {
 }
 
 /// An entry of a property string, its key as the format spells it.
-struct Entry {
+struct PropertyEntry {
   std::string key;
   std::string value;
 };
 
 /// Splits `text`; what keeps it from being split goes to `problem`.
-std::vector<Entry> entries_of(const std::string& text, const PropertyFormat& format,
-                              std::string& problem) {
-  std::vector<Entry> entries;
+std::vector<PropertyEntry> entries_of(const std::string& text, const PropertyFormat& format,
+                                      std::string& problem) {
+  std::vector<PropertyEntry> entries;
   std::set<std::string> seen;
-  for (const auto& word : words_of(text, ",")) {
+  for (const auto& word : split_words(text, ",")) {
     const auto equals = word.find('=');
-    Entry entry{format.default_key, word};
+    PropertyEntry entry{format.default_key, word};
     if (equals == 0 || equals + 1 == word.size()) {
       problem = "missing key in comma-separated list property\n";
     } else if (equals != std::string::npos) {
@@ -196,7 +196,7 @@ std::string property_problem(const std::string& name, const std::string& text,
   for (const auto& param : format.keys) {
     const auto given = [&entries](const std::string& key) {
       return std::any_of(entries.begin(), entries.end(),
-                         [&key](const Entry& entry) { return entry.key == key; });
+                         [&key](const PropertyEntry& entry) { return entry.key == key; });
     };
     if (param.required && !given(param.name)) {
       add(param.name, "property is missing and it is not optional");

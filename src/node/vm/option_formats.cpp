@@ -7,8 +7,6 @@ namespace px::node {
 /// format (`pve-qm-hostpci`), those of qemu-server.
 namespace {
 
-using enum ParamType;
-
 const char* const number_ranges = R"(\d+(-\d+)?(;\d+(-\d+)?)*)";
 const char* const base64 = R"([A-Za-z0-9+/]+={0,2})";
 const char* const pci_id = "0x[0-9a-fA-F]{4}";
@@ -32,6 +30,7 @@ const std::vector<std::string>& disk_formats() {
 }
 
 std::vector<Param> limit_keys() {
+  using enum ParamType;
   std::vector<Param> keys;
   for (const auto* direction : {"", "_rd", "_wr"}) {
     const std::string side = direction;
@@ -48,6 +47,7 @@ std::vector<Param> limit_keys() {
 
 /// A disk on one of the four buses.
 PropertyFormat drive_format(std::vector<Param> own) {
+  using enum ParamType;
   auto keys = volume_keys(disk_formats());
   append(keys, limit_keys());
   append(keys, {{.name = "aio", .one_of = {"native", "threads", "io_uring"}},
@@ -73,12 +73,13 @@ PropertyFormat drive_format(std::vector<Param> own) {
            {"iops_wr_length", "iops_wr_max_length"}}};
 }
 
-const Param ssd{.name = "ssd", .type = boolean};
+const Param ssd{.name = "ssd", .type = ParamType::boolean};
 const Param wwn{.name = "wwn", .pattern = "0x[0-9a-fA-F]{16}"};
-const Param iothread{.name = "iothread", .type = boolean};
-const Param read_only{.name = "ro", .type = boolean};
+const Param iothread{.name = "iothread", .type = ParamType::boolean};
+const Param read_only{.name = "ro", .type = ParamType::boolean};
 
 std::map<std::string, PropertyFormat> drive_formats() {
+  using enum ParamType;
   auto efi = volume_keys(disk_formats());
   append(efi, {{.name = "efitype", .one_of = {"2m", "4m"}},
                {.name = "ms-cert", .one_of = {"2011", "2023", "2023w", "2023k"}},
@@ -106,6 +107,7 @@ std::map<std::string, PropertyFormat> drive_formats() {
 }
 
 std::map<std::string, PropertyFormat> machine_formats() {
+  using enum ParamType;
   return {{"agent",
            {"enabled",
             {{.name = "enabled", .type = boolean, .required = true},
@@ -158,6 +160,7 @@ std::map<std::string, PropertyFormat> machine_formats() {
 }
 
 std::map<std::string, PropertyFormat> device_formats() {
+  using enum ParamType;
   return {
       {"amd-sev",
        {"type",
@@ -236,6 +239,7 @@ std::map<std::string, PropertyFormat> device_formats() {
 }
 
 std::map<std::string, PropertyFormat> network_formats() {
+  using enum ParamType;
   return {{"cicustom",
            {"",
             {{.name = "meta", .format = "pve-volume-id"},

@@ -25,7 +25,7 @@ constexpr int rng_slot = 0x6;
 constexpr int audio_slot = 0x1b;
 constexpr int usb_slot = 0x1c;
 
-[[noreturn]] void refuse(std::string text) {
+[[noreturn]] void reject_machine(std::string text) {
   throw Error{Errc::rejected, std::move(text)};
 }
 
@@ -188,14 +188,15 @@ std::vector<std::string> described_nodes(const Options& options) {
     const auto described = options.find(fmt::format("numa{}", number));
     if (described == options.end()) continue;
     const Properties node{described->second};
-    if (!node.has("memory")) refuse(fmt::format("missing NUMA node{} memory value", number));
+    if (!node.has("memory"))
+      reject_machine(fmt::format("missing NUMA node{} memory value", number));
     const std::int64_t mib = std::strtoll(node.get("memory").c_str(), nullptr, 10);
     total += mib;
     const auto words = numa_node(number, node.get("cpus"), mib);
     argv.insert(argv.end(), words.begin(), words.end());
   }
   if (total != 0 && total != memory_mib(options)) {
-    refuse("total memory for NUMA nodes must be equal to vm static memory");
+    reject_machine("total memory for NUMA nodes must be equal to vm static memory");
   }
   return argv;
 }
@@ -233,7 +234,7 @@ constexpr std::array missing{Missing{"amd-sev", "it has no encrypted memory"},
                              Missing{"virtiofs", "it shares no folders of the host"}};
 
 [[noreturn]] void refuse_option(std::string_view option, std::string_view why) {
-  refuse(fmt::format("the local node can't start a VM with '{}': {}", option, why));
+  reject_machine(fmt::format("the local node can't start a VM with '{}': {}", option, why));
 }
 
 void refuse_properties(const std::string& name, const Properties& properties) {
