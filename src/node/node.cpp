@@ -40,9 +40,7 @@ QemuHost find_qemu(const NodeOptions& options, const std::filesystem::path& dire
   host.cpus = static_cast<int>(std::thread::hardware_concurrency());
   host.node_name = options.name;
   host.run_directory = directory / "run";
-  const auto firmware = find_uefi_firmware();
-  host.ovmf_code = firmware.code;
-  host.ovmf_variables = firmware.variables;
+  host.firmware = find_uefi_firmwares();
   return host;
 }
 

@@ -131,17 +131,21 @@ std::string format_problem(const std::string& format, const std::string& value) 
   return network_format_problem(format, value);
 }
 
+std::optional<double> to_number(std::string_view text) {
+  double number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (text.empty() || error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return number;
+}
+
 std::string type_problem(const Param& param, const std::string& value) {
   switch (param.type) {
     case ParamType::integer:
       if (to_integer(value)) return {};
       return fmt::format("type check ('integer') failed - got '{}'", value);
-    case ParamType::number: {
-      double number = 0;
-      const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
-      if (!value.empty() && error == std::errc{} && end == value.data() + value.size()) return {};
+    case ParamType::number:
+      if (to_number(value)) return {};
       return fmt::format("type check ('number') failed - got '{}'", value);
-    }
     case ParamType::boolean:
       if (matches(value, "1|on|yes|true|0|off|no|false")) return {};
       return fmt::format("type check ('boolean') failed - got '{}'", value);
@@ -158,20 +162,67 @@ std::size_t length_of(const std::string& value) {
       std::count_if(value.begin(), value.end(), [](char c) { return (c & 0xC0) != 0x80; }));
 }
 
-/// The server's own words for a value that does not fit, or nothing.
-std::string problem(const Param& param, const std::string& value) {
+std::string range_problem(const Param& param, double number) {
+  if (param.minimum && number < static_cast<double>(*param.minimum)) {
+    return fmt::format("value must have a minimum value of {}", *param.minimum);
+  }
+  if (param.maximum && number > static_cast<double>(*param.maximum)) {
+    return fmt::format("value must have a maximum value of {}", *param.maximum);
+  }
+  return {};
+}
+
+const Param* find_param(const Route& route, std::string_view name) {
+  const auto it = std::find_if(route.params.begin(), route.params.end(),
+                               [&](const Param& param) { return names(param, name); });
+  return it == route.params.end() ? nullptr : &*it;
+}
+
+/// What stands in a path is checked by its name.
+std::string path_problem(const std::string& name, const std::string& value) {
+  if (name == "vmid") {
+    return value_problem({.name = name, .type = ParamType::integer, .format = "pve-vmid"}, value);
+  }
+  if (name == "node" || name == "storage") {
+    return value_problem({.name = name, .format = name == "node" ? "pve-node" : "pve-storage-id"},
+                         value);
+  }
+  if (name == "poolid") return value_problem({.name = name, .format = "pve-poolid"}, value);
+  if (name == "zone" || name == "vnet") {
+    return value_problem(
+        {.name = name, .max_length = 8, .pattern = "[a-zA-Z][a-zA-Z0-9]*[a-zA-Z0-9]"}, value);
+  }
+  if (name == "subnet") return value_problem({.name = name, .format = "pve-sdn-subnet-id"}, value);
+  if (name == "group") {
+    return value_problem({.name = name, .max_length = 18, .pattern = "[A-Za-z][A-Za-z0-9\\-_]+"},
+                         value);
+  }
+  if (name == "name") {
+    return value_problem({.name = name, .max_length = 64, .pattern = "[A-Za-z][A-Za-z0-9\\-_]+"},
+                         value);
+  }
+  if (name == "pos") {
+    return value_problem({.name = name, .type = ParamType::integer, .minimum = 0}, value);
+  }
+  if (name == "cidr") return value_problem({.name = name, .format = "IPorCIDRorAlias"}, value);
+  if (name == "tokenid")
+    return value_problem({.name = name, .pattern = "[A-Za-z][A-Za-z0-9._-]+"}, value);
+  return {};
+}
+
+}  // namespace
+
+ApiError ApiError::parameter(std::string name, std::string text) {
+  return ApiError{400, "Parameter verification failed.", {{std::move(name), std::move(text)}}};
+}
+
+std::string value_problem(const Param& param, const std::string& value) {
   if (auto text = type_problem(param, value); !text.empty()) return text;
   if (auto text = format_problem(param.format, value); !text.empty()) {
     return "invalid format - " + text;
   }
-  if (param.type == ParamType::integer) {
-    const auto number = *to_integer(value);
-    if (param.minimum && number < *param.minimum) {
-      return fmt::format("value must have a minimum value of {}", *param.minimum);
-    }
-    if (param.maximum && number > *param.maximum) {
-      return fmt::format("value must have a maximum value of {}", *param.maximum);
-    }
+  if (param.type == ParamType::integer || param.type == ParamType::number) {
+    if (auto text = range_problem(param, *to_number(value)); !text.empty()) return text;
   }
   if (param.max_length && value.size() > *param.max_length &&
       length_of(value) > *param.max_length) {
@@ -186,47 +237,6 @@ std::string problem(const Param& param, const std::string& value) {
     return "value does not match the regex pattern";
   }
   return {};
-}
-
-const Param* find_param(const Route& route, std::string_view name) {
-  const auto it = std::find_if(route.params.begin(), route.params.end(),
-                               [&](const Param& param) { return names(param, name); });
-  return it == route.params.end() ? nullptr : &*it;
-}
-
-/// What stands in a path is checked by its name.
-std::string path_problem(const std::string& name, const std::string& value) {
-  if (name == "vmid") {
-    return problem({.name = name, .type = ParamType::integer, .format = "pve-vmid"}, value);
-  }
-  if (name == "node" || name == "storage") {
-    return problem({.name = name, .format = name == "node" ? "pve-node" : "pve-storage-id"}, value);
-  }
-  if (name == "poolid") return problem({.name = name, .format = "pve-poolid"}, value);
-  if (name == "zone" || name == "vnet") {
-    return problem({.name = name, .max_length = 8, .pattern = "[a-zA-Z][a-zA-Z0-9]*[a-zA-Z0-9]"},
-                   value);
-  }
-  if (name == "subnet") return problem({.name = name, .format = "pve-sdn-subnet-id"}, value);
-  if (name == "group") {
-    return problem({.name = name, .max_length = 18, .pattern = "[A-Za-z][A-Za-z0-9\\-_]+"}, value);
-  }
-  if (name == "name") {
-    return problem({.name = name, .max_length = 64, .pattern = "[A-Za-z][A-Za-z0-9\\-_]+"}, value);
-  }
-  if (name == "pos") {
-    return problem({.name = name, .type = ParamType::integer, .minimum = 0}, value);
-  }
-  if (name == "cidr") return problem({.name = name, .format = "IPorCIDRorAlias"}, value);
-  if (name == "tokenid")
-    return problem({.name = name, .pattern = "[A-Za-z][A-Za-z0-9._-]+"}, value);
-  return {};
-}
-
-}  // namespace
-
-ApiError ApiError::parameter(std::string name, std::string text) {
-  return ApiError{400, "Parameter verification failed.", {{std::move(name), std::move(text)}}};
 }
 
 bool Call::has(std::string_view name) const {
@@ -317,7 +327,7 @@ void check_parameters(const Route& route, const std::map<std::string, std::strin
       errors[name] = "type check ('string') failed - got ARRAY";
     } else {
       for (const auto& value : list) {
-        if (auto text = problem(*param, value); !text.empty()) errors[name] = text;
+        if (auto text = value_problem(*param, value); !text.empty()) errors[name] = text;
       }
       if (!param->needs.empty() && !given.contains(param->needs)) {
         errors[param->needs] = fmt::format("missing property required by '{}'", name);

@@ -79,6 +79,9 @@ class Call {
   std::optional<std::int64_t> total;
 };
 
+/// What is wrong with a value, in Proxmox VE's words, or nothing.
+std::string value_problem(const Param& param, const std::string& value);
+
 using Handler = std::function<awaitable<json::value>(Call&)>;
 
 struct Route {

@@ -59,7 +59,7 @@ bool enter(const Inside& inside) {
 
 /// Forks and executes. Only async-signal-safe calls between the two: other threads run.
 pid_t launch(const std::vector<std::string>& argv, const char* directory, int input, int output,
-             int errors, const Inside& inside) {
+             int errors, const Inside& inside, int passed) {
   auto words = pointers(argv);
   std::array<int, 2> report{};
   if (::pipe2(report.data(), O_CLOEXEC) != 0) throw Error{Errc::internal, std::strerror(errno)};
@@ -68,13 +68,16 @@ pid_t launch(const std::vector<std::string>& argv, const char* directory, int in
     ::setsid();
     const bool entered = enter(inside);
     const int refusal = errno;
+    // Out of the way of the numbers that are given next.
+    if (passed >= 0) passed = ::fcntl(passed, F_DUPFD, 10);
     ::dup2(input, 0);
     ::dup2(output, 1);
     ::dup2(errors, 2);
     // The report pipe closes itself when the program starts.
     ::dup2(report[1], 3);
     ::fcntl(3, F_SETFD, FD_CLOEXEC);
-    ::close_range(4, ~0U, 0);
+    if (passed >= 0) ::dup2(passed, passed_descriptor);
+    ::close_range(passed >= 0 ? passed_descriptor + 1 : passed_descriptor, ~0U, 0);
     sigset_t none;
     sigemptyset(&none);
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -101,7 +104,7 @@ int exit_code_of(int status) {
 }  // namespace
 
 Process Process::spawn(const std::vector<std::string>& argv, const std::filesystem::path& directory,
-                       const std::filesystem::path& log, Inside inside) {
+                       const std::filesystem::path& log, Inside inside, int passed) {
   const int null = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
   const int out = ::open(log.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
   if (out < 0) {
@@ -110,7 +113,7 @@ Process Process::spawn(const std::vector<std::string>& argv, const std::filesyst
     throw Error{Errc::internal, fmt::format("{}: {}", log.string(), std::strerror(code))};
   }
   try {
-    const pid_t pid = launch(argv, directory.c_str(), null, out, out, inside);
+    const pid_t pid = launch(argv, directory.c_str(), null, out, out, inside, passed);
     ::close(null);
     ::close(out);
     const auto stat = read_stat(pid);
@@ -155,6 +158,14 @@ void Process::kill() noexcept {
   if (alive()) ::kill(pid_, SIGKILL);
 }
 
+void Process::end() noexcept {
+  if (!alive()) return;
+  ::kill(pid_, SIGKILL);
+  while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
+  }
+  ended_ = true;
+}
+
 std::chrono::seconds Process::age() const {
   std::ifstream file{"/proc/uptime"};
   double uptime = 0;
@@ -173,7 +184,7 @@ ToolResult run_tool(const std::vector<std::string>& argv, Inside inside) {
   const int null = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
   ToolResult result;
   try {
-    const pid_t pid = launch(argv, "/", null, out[1], err[1], inside);
+    const pid_t pid = launch(argv, "/", null, out[1], err[1], inside, -1);
     ::close(out[1]);
     ::close(err[1]);
     out[1] = err[1] = -1;

@@ -18,14 +18,18 @@ struct Inside {
   int pid = -1;
 };
 
+/// Under which a started program finds the descriptor that it was passed.
+inline constexpr int passed_descriptor = 4;
+
 /// A process, told apart from a later one with the same pid by its start time.
 class Process {
  public:
   /// Starts `argv` in its own session with the working directory `directory`; standard input is
   /// /dev/null, both outputs go to `log`. No other descriptor of ours reaches it.
+  /// `passed`: one that does, as passed_descriptor; -1 = none.
   /// Throws Error{internal} when the program can't be started.
   static Process spawn(const std::vector<std::string>& argv, const std::filesystem::path& directory,
-                       const std::filesystem::path& log, Inside inside = {});
+                       const std::filesystem::path& log, Inside inside = {}, int passed = -1);
   /// The process that write_pid_file() named, when it still lives.
   static std::optional<Process> adopt(const std::filesystem::path& pid_file);
 
@@ -37,6 +41,8 @@ class Process {
   /// Exit code of a child that has ended; 128 + N after signal N.
   int exit_code() const noexcept { return exit_code_; }
   void kill() noexcept;
+  /// Kills it and waits for its end, which is a moment away. Only of a child.
+  void end() noexcept;
   /// Since its start.
   std::chrono::seconds age() const;
 

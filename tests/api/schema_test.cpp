@@ -1,5 +1,6 @@
 // Each route's parameter table against the schema of the real API (../shared/pve).
 #include "node/rights.hpp"
+#include "node/vm/option_format.hpp"
 #include "node_under_test.hpp"
 
 #include <fstream>
@@ -138,6 +139,65 @@ TEST(ApiSchema, holdsEveryRouteWithItsParameters) {
     for (const auto& text : differences(route, *call)) ADD_FAILURE() << name << ": " << text;
   }
   EXPECT_GT(seen.size(), 60U);
+}
+
+/// How our keys of a property string differ from the schema's.
+std::vector<std::string> key_differences(const node::PropertyFormat& ours,
+                                         const json::object& theirs) {
+  std::vector<std::string> out;
+  std::set<std::string> declared;
+  for (const auto& key : ours.keys) {
+    declared.insert(key.name);
+    const auto it = theirs.find(key.name);
+    if (it == theirs.end()) {
+      out.push_back(key.name + " is not there");
+    } else if (auto text = difference(key, it->value()); !text.empty()) {
+      out.push_back(key.name + " " + text);
+    }
+  }
+  for (const auto& [name, key] : theirs) {
+    const auto alias = json::text_or(key, "alias", "");
+    if (!alias.empty()) {
+      const auto ours_of = ours.aliases.find(name);
+      if (ours_of == ours.aliases.end() || ours_of->second != alias) {
+        out.push_back(std::string{name} + " is another name of " + alias + " there");
+      }
+    } else if (!declared.contains(name)) {
+      out.push_back(std::string{name} + " is missing here");
+    }
+    if (json::flag_or(key, "default_key", false) && ours.default_key != name) {
+      out.push_back(std::string{name} + " is the default key there");
+    }
+  }
+  return out;
+}
+
+TEST(ApiSchema, holdsTheFormsOfAVmsOptions) {
+  const auto schema = load_schema();
+  if (schema.is_null()) GTEST_SKIP() << "no schema beside the checkout";
+  const auto& options = schema.at("/nodes/{node}/qemu/{vmid}/config")
+                            .at("PUT")
+                            .at("parameters")
+                            .at("properties")
+                            .as_object();
+  int seen = 0;
+  for (const auto& [name, option] : options) {
+    const auto* theirs = json::find(option, "format");
+    // Models and addresses of NICs are checked beside their format.
+    if (theirs == nullptr || !theirs->is_object() || name == "net[n]") continue;
+    auto numbered = std::string{name};
+    if (numbered.ends_with("[n]")) numbered.replace(numbered.size() - 3, 3, "0");
+    const auto* ours = node::property_format_of(numbered);
+    if (ours == nullptr) {
+      ADD_FAILURE() << name << " is a property string there";
+      continue;
+    }
+    ++seen;
+    for (const auto& text : key_differences(*ours, theirs->as_object())) {
+      ADD_FAILURE() << name << ": " << text;
+    }
+  }
+  EXPECT_GT(seen, 15);
 }
 
 }  // namespace

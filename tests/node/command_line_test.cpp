@@ -14,7 +14,7 @@ QemuHost tcg_host() {
   host.version = "7.2.22";
   host.cpus = 4;
   host.node_name = "pve1";
-  host.ovmf_code = "/fw/CODE.fd";
+  host.firmware.standard.code = "/fw/CODE.fd";
   return host;
 }
 
@@ -147,7 +147,171 @@ INSTANTIATE_TEST_SUITE_P(
             {{"machine", "pc-i440fx-7.2+pve1"}},
             "type=pc-i440fx-7.2 ",
             "+pve"},
-        Row{"memory as a property string", {{"memory", "current=768"}}, "-m 768 ", nullptr}));
+        Row{"memory as a property string", {{"memory", "current=768"}}, "-m 768 ", nullptr},
+        Row{"vcpus are plugged of those that there are",
+            {{"vcpus", "1"}},
+            "-smp 1,sockets=1,cores=2,maxcpus=2 ",
+            nullptr},
+        Row{"args come last, split as a shell does",
+            {{"args", R"(-global 'a b=c d' -smbios "type=0,vendor=x\"y" -x\ y)"}},
+            "-global a b=c d -smbios type=0,vendor=x\"y -x y",
+            nullptr},
+        Row{"a balloon only when it is asked for",
+            {{"balloon", "256"}},
+            "\"driver\":\"virtio-balloon-pci\",\"id\":\"balloon0\",\"bus\":\"pci.0\","
+            "\"addr\":\"0x3\"",
+            nullptr},
+        Row{"no balloon", {{"balloon", "0"}}, "scsihw0", "balloon"},
+        Row{"the display's memory",
+            {{"vga", "std,memory=32"}},
+            "\"driver\":\"VGA\",\"id\":\"vga\",\"bus\":\"pci.0\",\"addr\":\"0x2\",\"vgamem_mb\":32",
+            nullptr},
+        Row{"qxl",
+            {{"vga", "type=qxl,memory=16"}},
+            "\"driver\":\"qxl-vga\",\"id\":\"vga\",\"bus\":\"pci.0\",\"addr\":\"0x2\",\"vgamem_"
+            "mb\":16,"
+            "\"ram_size_mb\":64,\"vram_size_mb\":32",
+            nullptr},
+        Row{"virtio display", {{"vga", "virtio"}}, "\"driver\":\"virtio-vga\"", "vgamem_mb"},
+        Row{"cirrus", {{"vga", "cirrus"}}, "\"driver\":\"cirrus-vga\"", nullptr},
+        Row{"no display", {{"vga", "none"}}, "scsihw0", "\"id\":\"vga\""},
+        Row{"flags of the CPU",
+            {{"cpu", "cputype=qemu64,flags=+aes;-pcid,hidden=1,phys-bits=40"}},
+            "-cpu qemu64,+aes,-pcid,kvm=off,phys-bits=40 ",
+            nullptr},
+        Row{"NUMA: a node for each socket",
+            {{"numa", "1"}, {"sockets", "2"}, {"cores", "2"}, {"memory", "1024"}},
+            "-m 1024 -object memory-backend-ram,id=ram-node0,size=512M -numa "
+            "node,nodeid=0,cpus=0-1,memdev=ram-node0 -object "
+            "memory-backend-ram,id=ram-node1,size=512M -numa "
+            "node,nodeid=1,cpus=2-3,memdev=ram-node1 ",
+            nullptr},
+        Row{"NUMA as described",
+            {{"numa", "1"}, {"numa0", "cpus=0;1,memory=512"}},
+            "-object memory-backend-ram,id=ram-node0,size=512M -numa "
+            "node,nodeid=0,cpus=0,cpus=1,memdev=ram-node0 ",
+            nullptr},
+        Row{"a tablet brings its controller",
+            {{"tablet", "1"}},
+            "{\"driver\":\"piix3-usb-uhci\",\"id\":\"usb\",\"bus\":\"pci.0\",\"addr\":\"0x1c\"} "
+            "-device "
+            "{\"driver\":\"usb-tablet\",\"id\":\"tablet\",\"bus\":\"usb.0\",\"port\":\"1\"}",
+            nullptr},
+        Row{"the clock starts where it is told",
+            {{"startdate", "2006-06-17T16:01:21"}},
+            "-rtc base=2006-06-17T16:01:21 ",
+            nullptr},
+        Row{"Windows has local time", {{"ostype", "win10"}}, "-rtc base=localtime ", nullptr},
+        Row{"local time",
+            {{"localtime", "1"}, {"tdf", "1"}},
+            "-rtc base=localtime,driftfix=slew ",
+            nullptr},
+        Row{"sound",
+            {{"audio0", "device=ich9-intel-hda"}},
+            "-audiodev none,id=audio0-backend -device "
+            "{\"driver\":\"ich9-intel-hda\",\"id\":\"audiodev0\",\"bus\":\"pci.0\",\"addr\":"
+            "\"0x1b\"} -device "
+            "{\"driver\":\"hda-micro\",\"id\":\"audiodev0-codec0\",\"bus\":\"audiodev0.0\",\"cad\":"
+            "0,"
+            "\"audiodev\":\"audio0-backend\"}",
+            nullptr},
+        Row{"watchdog",
+            {{"watchdog", "i6300esb,action=poweroff"}},
+            "{\"driver\":\"i6300esb\",\"bus\":\"pci.0\",\"addr\":\"0x4\"} -watchdog-action "
+            "poweroff",
+            nullptr},
+        Row{"keyboard", {{"keyboard", "de-ch"}}, "-k de-ch ", nullptr},
+        Row{"SMBIOS, with its commas doubled",
+            {{"smbios1", "base64=1,manufacturer=QSxC,uuid=72ee71bb-835d-4505-8c05-07e1d8242c97"}},
+            "-uuid 72ee71bb-835d-4505-8c05-07e1d8242c97 -smbios type=1,manufacturer=A,,B ",
+            nullptr},
+        Row{"a second LSI controller",
+            {{"scsihw", "lsi"}, {"scsi8", "local:100/vm-100-disk-1.raw"}},
+            "{\"id\":\"scsi8\",\"driver\":\"scsi-hd\",\"bus\":\"scsihw1.0\",\"scsi-id\":1,",
+            nullptr},
+        Row{"pvscsi",
+            {{"scsihw", "pvscsi"}},
+            "{\"id\":\"scsi0\",\"driver\":\"scsi-hd\",\"bus\":\"scsihw0.0\",\"scsi-id\":0,",
+            nullptr},
+        Row{"megasas",
+            {{"scsihw", "megasas"}},
+            "{\"driver\":\"megasas\",\"id\":\"scsihw0\"",
+            nullptr},
+        Row{"caches of a disk",
+            {{"sata0", "local:100/vm-100-disk-1.raw,cache=directsync,discard=ignore"}},
+            "\"node-name\":\"drive-sata0\",\"read-only\":false,\"cache\":{\"direct\":true,"
+            "\"no-flush\":false},\"file\":{\"driver\":\"file\",\"filename\":\"/i/"
+            "vm-100-disk-1.raw\","
+            "\"cache\":{\"direct\":true,\"no-flush\":false}}} -device "
+            "{\"id\":\"sata0\",\"driver\":\"ide-hd\",\"bus\":\"ahci0.0\",\"drive\":\"drive-sata0\","
+            "\"write-cache\":\"off\"}",
+            nullptr},
+        Row{"what a disk says of itself",
+            {{"scsi1",
+              "local:100/vm-100-disk-1.raw,serial=a%20b,ssd=1,vendor=ACME,"
+              "wwn=0x5000c50015ea71aa"}},
+            "\"serial\":\"a "
+            "b\",\"vendor\":\"ACME\",\"wwn\":5764824127192592810,\"rotation_rate\":1}",
+            nullptr},
+        Row{"a thread for a disk",
+            {{"virtio0", "local:100/vm-100-disk-1.raw,iothread=1"}},
+            "-object iothread,id=iothread-virtio0 ",
+            nullptr},
+        Row{"a thread for the SCSI disks",
+            {{"scsihw", "virtio-scsi-single"}, {"scsi1", "local:100/vm-100-disk-1.raw,iothread=1"}},
+            "-object iothread,id=iothread-scsihw0 -device {\"driver\":\"virtio-scsi-pci\",\"id\":"
+            "\"scsihw0\",\"bus\":\"pci.0\",\"addr\":\"0x5\",\"iothread\":\"iothread-scsihw0\"}",
+            nullptr},
+        Row{"a read-only disk",
+            {{"virtio0", "local:100/vm-100-disk-1.raw,ro=1"}},
+            "\"node-name\":\"drive-virtio0\",\"read-only\":true",
+            nullptr},
+        Row{"more than one serial port",
+            {{"serial2", "socket"}},
+            "-chardev socket,id=serial2,path=101.serial2,server=on,wait=off",
+            nullptr},
+        Row{"without ACPI", {{"acpi", "0"}}, "-machine type=pc,acpi=off ", nullptr},
+        Row{"sleep states",
+            {{"machine", "q35,enable-s3=1,enable-s4=0"}},
+            "-global ICH9-LPC.disable_s3=0 -global ICH9-LPC.disable_s4=1",
+            nullptr},
+        Row{"no reboot, paused at its start",
+            {{"reboot", "0"}, {"freeze", "1"}},
+            " -no-reboot -S ",
+            nullptr},
+        Row{"on some of the host's CPUs",
+            {{"affinity", "0,2-3"}},
+            "taskset --cpu-list 0,2-3 qemu-system-x86_64 -name",
+            nullptr}));
+
+TEST(QemuCommandLine, namesTheOptionThatItCantGive) {
+  const std::map<std::string, std::pair<std::string, std::string>> refused{
+      {"hostpci0", {"0000:01:00.0", "hostpci0"}},
+      {"usb3", {"host=046d:c52b", "usb3"}},
+      {"serial1", {"/dev/ttyS0", "serial1"}},
+      {"parallel0", {"/dev/parport0", "parallel0"}},
+      {"hugepages", {"2", "hugepages"}},
+      {"ivshmem", {"size=32", "ivshmem"}},
+      {"virtiofs0", {"share", "virtiofs0"}},
+      {"amd-sev", {"std", "amd-sev"}},
+      {"hookscript", {"local:snippets/hook.pl", "hookscript"}},
+      {"vga", {"virtio-gl", "vga=virtio-gl"}},
+      {"machine", {"q35,viommu=intel", "machine: viommu"}},
+      {"numa0", {"cpus=0,hostnodes=0,memory=512", "numa0: hostnodes"}},
+      {"arch", {"aarch64", "arch"}},
+      {"scsi0", {"local:1/vm-1-disk-0.raw,snapshot=1", "scsi0: snapshot"}}};
+  for (const auto& [name, given] : refused) {
+    MachineSetup setup = small_guest();
+    setup.options[name] = given.first;
+    EXPECT_THAT(
+        refusal(tcg_host(), setup),
+        ::testing::StartsWith("the local node can't start a VM with '" + given.second + "'"))
+        << name;
+  }
+  MachineSetup setup = small_guest();
+  setup.options["usb0"] = "spice";
+  EXPECT_EQ(refusal(tcg_host(), setup), "") << "a port that nothing is put in";
+}
 
 TEST(QemuCommandLine, refusesInTheRealServersWords) {
   MachineSetup setup = small_guest();

@@ -26,9 +26,7 @@ class QemuGuest : public ::testing::Test {
     host_.cpus = static_cast<int>(std::thread::hardware_concurrency());
     host_.node_name = "pve1";
     host_.run_directory = directory_.path / "run";
-    const UefiFirmware firmware = find_uefi_firmware();
-    host_.ovmf_code = firmware.code;
-    host_.ovmf_variables = firmware.variables;
+    host_.firmware = find_uefi_firmwares();
   }
   void TearDown() override {
     auto stop = [](VmApi& api) -> awaitable<void> { co_await api.vms.stop_all(); };
@@ -197,7 +195,7 @@ TEST_F(QemuGuest, livesThroughTheApiFromImportToDestroy) {
 }
 
 TEST_F(QemuGuest, bootsUnderUefiAndShutsDownByItself) {
-  if (host_.ovmf_code.empty()) GTEST_SKIP() << "no UEFI firmware";
+  if (host_.firmware.standard.code.empty()) GTEST_SKIP() << "no UEFI firmware";
   with_node([this](VmApi& api) -> awaitable<void> {
     co_await make_template(api, {{"bios", "ovmf"}, {"machine", "q35"}, {"efidisk0", "local:1"}});
     EXPECT_EQ(co_await api.task("POST", "/101/status/start"), "OK");
@@ -208,6 +206,33 @@ TEST_F(QemuGuest, bootsUnderUefiAndShutsDownByItself) {
     EXPECT_EQ(co_await api.task("POST", "/101/snapshot/ram1/rollback"), "OK");
     EXPECT_EQ(co_await shell(api, "/101", "echo still here"), "still here\n");
     EXPECT_EQ(co_await api.task("POST", "/101/status/shutdown", {{"timeout", "40"}}), "OK");
+  });
+}
+
+TEST_F(QemuGuest, hasATpmAndReadsItsCloudInitDrive) {
+  if (host_.firmware.standard.code.empty()) GTEST_SKIP() << "no UEFI firmware";
+  if (run_tool({"sh", "-c", "command -v swtpm"}).exit_code != 0) GTEST_SKIP() << "no swtpm";
+  with_node([this](VmApi& api) -> awaitable<void> {
+    co_await make_template(api, {{"bios", "ovmf"},
+                                 {"machine", "q35"},
+                                 {"efidisk0", "local:1,efitype=4m,pre-enrolled-keys=0"},
+                                 {"tpmstate0", "local:1,version=v2.0"},
+                                 {"scsi1", "local:cloudinit"},
+                                 {"ciuser", "alice"}});
+    EXPECT_EQ(co_await api.task("POST", "/101/status/start"), "OK");
+    co_await wait_for_agent(api, "/101");
+    EXPECT_EQ(co_await shell(api, "/101", "[ -d /sys/firmware/efi ] && echo uefi"), "uefi\n");
+    EXPECT_EQ(co_await shell(api, "/101", "ls /sys/firmware/acpi/tables | grep TPM2"), "TPM2\n");
+    EXPECT_EQ(co_await shell(api, "/101",
+                             "modprobe sr_mod; i=0; until [ -b /dev/sr0 ]; do sleep .1; "
+                             "i=$((i+1)); [ $i -lt 50 ] || exit; done; "
+                             "blkid -p -o value -s LABEL /dev/sr0"),
+              "cidata\n");
+    EXPECT_EQ(co_await shell(api, "/101",
+                             "modprobe isofs; mkdir -p /run/seed; mount -o ro /dev/sr0 /run/seed; "
+                             "cd /run/seed; ls; grep hostname user-data"),
+              "meta-data\nnetwork-config\nuser-data\nvendor-data\nhostname: one\n");
+    co_await api.vms.stop_all();
   });
 }
 

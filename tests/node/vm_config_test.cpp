@@ -101,9 +101,9 @@ TEST(OptionNames, tellDrivesByBusAndNumber) {
   for (const auto* name : {"scsi31", "scsihw", "ide4", "unused0", "net0", "scsi"}) {
     EXPECT_FALSE(is_drive_option(name)) << name;
   }
-  EXPECT_TRUE(is_known_option("hookscript"));
-  EXPECT_TRUE(is_known_option("net7"));
-  EXPECT_FALSE(is_known_option("nosuch"));
+  EXPECT_NE(find_vm_option("hookscript"), nullptr);
+  EXPECT_NE(find_vm_option("net7"), nullptr);
+  EXPECT_EQ(find_vm_option("nosuch"), nullptr);
 }
 
 TEST(DriveLists, areInTheOrderOfTheirNumbers) {

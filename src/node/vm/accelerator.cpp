@@ -2,7 +2,6 @@
 
 #include "support/process.hpp"
 
-#include <array>
 #include <fstream>
 #include <iterator>
 #include <thread>
@@ -77,21 +76,6 @@ Accelerator probe_accelerator(const std::string& binary, const std::string& vers
       boots_under_kvm(binary, cache.parent_path()) ? Accelerator::kvm : Accelerator::tcg;
   std::ofstream{cache} << key << name_of(found) << '\n';
   return found;
-}
-
-UefiFirmware find_uefi_firmware() {
-  // Debian and Ubuntu (ovmf), with and without the 4 MiB variant, then Fedora and Arch.
-  static const std::array<UefiFirmware, 4> places{
-      {{"/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"},
-       {"/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"},
-       {"/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"},
-       {"/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd"}}};
-  for (const auto& place : places) {
-    if (std::filesystem::exists(place.code) && std::filesystem::exists(place.variables)) {
-      return place;
-    }
-  }
-  return {};
 }
 
 }  // namespace px::node

@@ -17,11 +17,4 @@ std::string installed_qemu_version(const std::string& binary);
 Accelerator probe_accelerator(const std::string& binary, const std::string& version,
                               const std::filesystem::path& cache);
 
-/// The first installed UEFI firmware and its variables' template; empty paths when there is none.
-struct UefiFirmware {
-  std::filesystem::path code;
-  std::filesystem::path variables;
-};
-UefiFirmware find_uefi_firmware();
-
 }  // namespace px::node

@@ -1,8 +1,13 @@
 #include "node/vm/command_line.hpp"
 
+#include "node/vm/cpu_option.hpp"
+#include "node/vm/devices.hpp"
+#include "node/vm/peripherals.hpp"
+
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <set>
 
 namespace px::node {
 
@@ -12,25 +17,10 @@ namespace {
   throw Error{Errc::rejected, std::move(text)};
 }
 
-/// PCI slots as Proxmox VE gives them (qemu-server PCI.pm), so that a plugged device keeps its
-/// place after a restart and a memory snapshot finds the same machine.
-constexpr int vga_slot = 0x2;
-constexpr int scsi_slot = 0x5;
-constexpr int rng_slot = 0x6;
+/// Of the first controller as with PVE, of the LSI's others where nothing else is.
+constexpr std::array scsi_slots{0x5, 0x9, 0x1a, 0x1d, 0x1e};
 constexpr int sata_slot = 0x7;
 constexpr int serial_slot = 0x8;
-constexpr int first_block_slot = 0xa;
-constexpr int block_slots = 8;
-constexpr int first_nic_slot = 0x12;
-constexpr int nic_slots = 8;
-
-std::string slot(int number) {
-  return fmt::format("{:#x}", number);
-}
-
-std::string pci_bus(const Options& options) {
-  return is_q35(options) ? "pcie.0" : "pci.0";
-}
 
 /// `10.0` of `pc-i440fx-10.0+pve1`, as numbers; nothing for `pc` and `q35`.
 std::optional<std::pair<int, int>> version_in(std::string_view text) {
@@ -48,6 +38,7 @@ std::string machine_type(const QemuHost& host, const Options& options) {
   const Properties machine{option_or(options, "machine", "pc")};
   std::string type = machine.get("", machine.get("type", "pc"));
   type = type.substr(0, type.find('+'));  // Proxmox's own revisions of a type
+  if (type.ends_with(".pxe")) type.resize(type.size() - 4);
   const auto wanted = version_in(type);
   if (wanted && wanted > version_in(host.version)) {
     refuse(
@@ -71,49 +62,30 @@ Accelerator accelerator_of(const QemuHost& host, const Options& options) {
   return option_or(options, "kvm", "1") == "0" ? Accelerator::tcg : host.accelerator;
 }
 
-std::string cpu_model(const QemuHost& host, const Options& options) {
-  const bool kvm = accelerator_of(host, options) == Accelerator::kvm;
-  const Properties cpu{option_or(options, "cpu", "kvm64")};
-  const std::string model = cpu.get("", cpu.get("cputype", "kvm64"));
-  // QEMU before 8 lacks PVE's x86-64-vN models; the flags are qemu-server's (CPUConfig.pm).
-  static const std::map<std::string, std::string> levels{
-      {"x86-64-v2", "qemu64,+popcnt,+pni,+sse4.1,+sse4.2,+ssse3"},
-      {"x86-64-v2-AES", "qemu64,+aes,+popcnt,+pni,+sse4.1,+sse4.2,+ssse3"},
-      {"x86-64-v3", "max"},
-      {"x86-64-v4", "max"}};
-  if (model == "host" || model == "max") return kvm ? "host" : "max";
-  if (model == "kvm64" && !kvm) return "qemu64";
-  const auto level = levels.find(model);
-  return level == levels.end() ? model : level->second;
-}
-
-/// Boot order of the drives that have a place in it, from 1.
-int boot_index(const Options& options, const std::string& name) {
-  const Properties boot{option_or(options, "boot")};
-  std::string order = boot.get("order");
-  if (order.empty()) {
-    for (const auto& drive : drives_of(options)) {
-      if (!drive.is_cdrom() && drive.bus() != "efidisk") {
-        order = drive.name;
-        break;
-      }
+/// The words of `args`, as a shell splits them, without expansions.
+std::vector<std::string> shell_words(const std::string& text) {
+  std::vector<std::string> words;
+  std::string word;
+  bool started = false;
+  char quote = 0;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (c == '\\' && quote != '\'' && i + 1 < text.size()) {
+      word += text[++i];
+      started = true;
+    } else if (quote != 0 ? c == quote : c == '"' || c == '\'') {
+      quote = quote == 0 ? c : '\0';
+      started = true;
+    } else if (quote == 0 && (c == ' ' || c == '\t')) {
+      if (started) words.push_back(std::exchange(word, {}));
+      started = false;
+    } else {
+      word += c;
+      started = true;
     }
   }
-  int place = 1;
-  for (std::size_t at = 0; at <= order.size(); ++place) {
-    const auto end = std::min(order.find(';', at), order.size());
-    if (order.substr(at, end - at) == name) return place;
-    at = end + 1;
-  }
-  return 0;
-}
-
-std::string scsi_controller(const Options& options) {
-  std::string hardware = option_or(options, "scsihw", "lsi");
-  if (hardware.starts_with("virtio-scsi")) return "virtio-scsi-pci";
-  if (hardware == "lsi") return "lsi53c895a";
-  if (hardware == "lsi53c810") return "lsi53c810";
-  return hardware;  // megasas, pvscsi
+  if (started) words.push_back(std::move(word));
+  return words;
 }
 
 class CommandLine {
@@ -122,20 +94,26 @@ class CommandLine {
       : host_{host}, vmid_{vmid}, setup_{setup}, options_{setup.options} {}
 
   std::vector<std::string> build() {
+    refuse_missing_hardware(options_);
+    if (options_.contains("affinity")) add({"taskset", "--cpu-list", options_.at("affinity")});
     add({host_.binary, "-name",
          fmt::format("{},debug-threads=on",
                      option_or(options_, "name", fmt::format("vm{}", vmid_))),
          "-nodefaults", "-no-user-config", "-display", "none"});
     base();
     firmware();
+    add(peripheral_arguments(options_));
     monitor();
     controllers();
+    agent();
+    trusted_platform();
     for (const auto& drive : drives_of(options_)) add_drive(drive);
     for (int i = 0; i < 32; ++i) {
       const auto nic = options_.find(fmt::format("net{}", i));
       if (nic != options_.end()) add_nic(nic->first, nic->second);
     }
     if (!setup_.load_snapshot.empty()) add({"-loadvm", setup_.load_snapshot});
+    add(shell_words(option_or(options_, "args")));
     return std::move(argv_);
   }
 
@@ -149,81 +127,127 @@ class CommandLine {
     const int cpus = cpu_count(options_);
     if (cpus > host_.cpus)
       refuse(fmt::format("MAX {} vcpus allowed per VM on this node", host_.cpus));
+    const Accelerator accelerator = accelerator_of(host_, options_);
+    add({"-machine", machine(), "-accel", std::string{accelerator_option(accelerator)}, "-cpu",
+         cpu_argument(options_, accelerator == Accelerator::kvm)});
+    add(processor_arguments(options_));
+    add({"-rtc", clock(), "-boot", "menu=off,strict=on"});
+    if (option_or(options_, "reboot") == "0") add({"-no-reboot"});
+    if (option_or(options_, "freeze") == "1") add({"-S"});
+    sleep_states();
+  }
+
+  std::string machine() const {
     std::string machine = "type=" + machine_type(host_, options_);
+    if (option_or(options_, "acpi") == "0") machine += ",acpi=off";
     if (uefi()) machine += ",pflash0=efi-code,pflash1=" + node_name_of("efidisk0");
-    add({"-machine", machine, "-accel",
-         std::string{accelerator_option(accelerator_of(host_, options_))}, "-cpu",
-         cpu_model(host_, options_), "-smp",
-         fmt::format("{},sockets={},cores={}", cpus, number_option(options_, "sockets", 1),
-                     cpus / number_option(options_, "sockets", 1)),
-         "-m", fmt::format("{}", memory_mib(options_)), "-rtc",
-         fmt::format("base={}", option_or(options_, "localtime") == "1" ? "localtime" : "utc"),
-         "-boot", "menu=off,strict=on"});
-    const std::string uuid = Properties{option_or(options_, "smbios1")}.get("uuid");
-    if (!uuid.empty()) add({"-uuid", uuid});
-    const std::string generation = option_or(options_, "vmgenid", "0");
-    if (generation.size() == 36) device({{"driver", "vmgenid"}, {"guid", generation}});
+    // OVMF keeps the keys where only the firmware's own mode can write.
+    if (secure_boot()) machine += ",smm=on";
+    return machine;
+  }
+
+  std::string clock() const {
+    const std::string date = option_or(options_, "startdate", "now");
+    const bool local = option_or(options_, "localtime", is_windows(options_) ? "1" : "0") == "1";
+    std::string clock = fmt::format("base={}", date != "now" ? date : local ? "localtime" : "utc");
+    if (option_or(options_, "tdf") == "1") clock += ",driftfix=slew";
+    return clock;
+  }
+
+  void sleep_states() {
+    const Properties machine{option_or(options_, "machine")};
+    const std::string bridge = is_q35(options_) ? "ICH9-LPC" : "PIIX4_PM";
+    for (const auto* state : {"s3", "s4"}) {
+      const std::string key = fmt::format("enable-{}", state);
+      if (!machine.has(key)) continue;
+      add({"-global", fmt::format("{}.disable_{}={}", bridge, state, machine.flag(key) ? 0 : 1)});
+    }
   }
 
   bool uefi() const { return option_or(options_, "bios") == "ovmf"; }
+  Properties efi_disk() const { return Properties{option_or(options_, "efidisk0")}; }
+  bool secure_boot() const { return uefi() && wants_secure_boot(efi_disk()); }
 
   void firmware() {
+    if (secure_boot()) add({"-global", "driver=cfi.pflash01,property=secure,value=on"});
     if (!uefi()) return;
-    if (host_.ovmf_code.empty()) refuse("EFI base image 'OVMF_CODE_4M.fd' not found");
+    if (!options_.contains("efidisk0")) refuse("no efidisk configured! The local node needs one.");
+    if (secure_boot() && !is_q35(options_)) {
+      refuse(
+          "efidisk0: pre-enrolled-keys=1 needs machine=q35 on the local node, whose firmware has "
+          "no secure boot on other machines");
+    }
+    const UefiFirmware& found = host_.firmware.of(efi_disk());
+    if (found.code.empty()) {
+      refuse(fmt::format("EFI base image '{}' not found", found.wanted_code));
+    }
     add({"-blockdev",
          json::bj::serialize(json::object{
              {"driver", "raw"},
              {"node-name", "efi-code"},
              {"read-only", true},
-             {"file", json::object{{"driver", "file"}, {"filename", host_.ovmf_code.string()}}}})});
-    if (!options_.contains("efidisk0")) refuse("no efidisk configured! The local node needs one.");
+             {"file", json::object{{"driver", "file"}, {"filename", found.code.string()}}}})});
   }
 
   void monitor() {
     add({"-chardev", fmt::format("socket,id=qmp,path={}.qmp,server=on,wait=off", vmid_), "-mon",
          "chardev=qmp,mode=control"});
-    if (option_or(options_, "serial0") == "socket") {
-      add({"-chardev", fmt::format("socket,id=serial0,path={}.serial0,server=on,wait=off", vmid_)});
-      device({{"driver", "isa-serial"}, {"chardev", "serial0"}});
+    for (int i = 0; i < 4; ++i) {
+      const auto name = fmt::format("serial{}", i);
+      if (option_or(options_, name) != "socket") continue;
+      add({"-chardev", fmt::format("socket,id={0},path={1}.{0},server=on,wait=off", name, vmid_)});
+      device({{"driver", "isa-serial"}, {"chardev", name}});
     }
   }
 
   void controllers() {
     const std::string bus = pci_bus(options_);
-    const std::string vga = Properties{option_or(options_, "vga", "std")}.get("", "std");
-    if (!vga.starts_with("serial") && vga != "none") {
-      device({{"driver", vga == "virtio" ? "virtio-vga" : "VGA"},
-              {"id", "vga"},
-              {"bus", bus},
-              {"addr", slot(vga_slot)}});
-    }
-    const bool virtio_scsi = scsi_controller(options_) == "virtio-scsi-pci";
+    const std::string scsi = scsi_controller(options_);
+    std::set<int> numbers;
     // A virtio-scsi controller is always there, so that a CD drive can be plugged at any time.
-    if (virtio_scsi || has_drive("scsi")) {
-      device({{"driver", scsi_controller(options_)},
-              {"id", "scsihw0"},
-              {"bus", bus},
-              {"addr", slot(scsi_slot)}});
+    if (scsi == "virtio-scsi-pci") numbers.insert(0);
+    std::string thread;
+    for (const auto& drive : drives_of(options_)) {
+      if (drive.bus() == "scsi") {
+        numbers.insert(scsi_controller_number(options_, drive));
+        if (auto own = iothread_of(options_, drive); !own.empty()) thread = std::move(own);
+      }
+    }
+    if (!thread.empty()) add({"-object", "iothread,id=" + thread});
+    for (const int number : numbers) {
+      json::object controller{
+          {"driver", scsi}, {"id", fmt::format("scsihw{}", number)}, {"bus", bus}};
+      controller["addr"] = pci_slot(scsi_slots.at(static_cast<std::size_t>(number)));
+      if (!thread.empty()) controller["iothread"] = thread;
+      device(controller);
     }
     if (has_drive("sata")) {
-      device({{"driver", "ahci"}, {"id", "ahci0"}, {"bus", bus}, {"addr", slot(sata_slot)}});
+      device({{"driver", "ahci"}, {"id", "ahci0"}, {"bus", bus}, {"addr", pci_slot(sata_slot)}});
     }
-    if (options_.contains("rng0")) {
-      add({"-object", "rng-random,id=rng0,filename=/dev/urandom"});
-      device(
-          {{"driver", "virtio-rng-pci"}, {"rng", "rng0"}, {"bus", bus}, {"addr", slot(rng_slot)}});
+  }
+
+  void agent() {
+    if (!agent_enabled(options_)) return;
+    add({"-chardev", fmt::format("socket,id=qga0,path={}.qga,server=on,wait=off", vmid_)});
+    if (Properties{option_or(options_, "agent")}.get("type") == "isa") {
+      device({{"driver", "isa-serial"}, {"chardev", "qga0"}});
+      return;
     }
-    if (agent_enabled(options_)) {
-      add({"-chardev", fmt::format("socket,id=qga0,path={}.qga,server=on,wait=off", vmid_)});
-      device({{"driver", "virtio-serial-pci"},
-              {"id", "qga-bus"},
-              {"bus", bus},
-              {"addr", slot(serial_slot)}});
-      device({{"driver", "virtserialport"},
-              {"bus", "qga-bus.0"},
-              {"chardev", "qga0"},
-              {"name", "org.qemu.guest_agent.0"}});
-    }
+    device({{"driver", "virtio-serial-pci"},
+            {"id", "qga-bus"},
+            {"bus", pci_bus(options_)},
+            {"addr", pci_slot(serial_slot)}});
+    device({{"driver", "virtserialport"},
+            {"bus", "qga-bus.0"},
+            {"chardev", "qga0"},
+            {"name", "org.qemu.guest_agent.0"}});
+  }
+
+  void trusted_platform() {
+    if (!options_.contains("tpmstate0")) return;
+    add({"-chardev", fmt::format("socket,id=tpmchar,fd={}", passed_descriptor), "-tpmdev",
+         "emulator,id=tpmdev,chardev=tpmchar"});
+    device({{"driver", "tpm-tis"}, {"tpmdev", "tpmdev"}});
   }
 
   bool has_drive(std::string_view bus) const {
@@ -233,8 +257,8 @@ class CommandLine {
   }
 
   void add_drive(const Drive& drive) {
-    const bool efi = drive.bus() == "efidisk";
-    if (efi && !uefi()) return;
+    // The emulator of the TPM has its state's file, and without UEFI nobody reads the variables.
+    if (drive.bus() == "tpmstate" || (drive.bus() == "efidisk" && !uefi())) return;
     const auto volume = setup_.volumes.find(drive.volume);
     const bool has_medium = volume != setup_.volumes.end();
     if (!has_medium && !drive.is_empty()) {
@@ -243,7 +267,13 @@ class CommandLine {
     if (has_medium) {
       add({"-blockdev", json::bj::serialize(block_node(drive, volume->second))});
     }
-    if (!efi) device(drive_device(options_, drive, has_medium));
+    if (drive.is_state()) return;
+    if (drive.bus() == "virtio") {
+      if (const auto thread = iothread_of(options_, drive); !thread.empty()) {
+        add({"-object", "iothread,id=" + thread});
+      }
+    }
+    device(drive_device(options_, drive, has_medium));
   }
 
   void add_nic(const std::string& name, const std::string& value) {
@@ -273,93 +303,9 @@ std::vector<std::string> qemu_command_line(const QemuHost& host, int vmid,
   return CommandLine{host, vmid, setup}.build();
 }
 
-json::object block_node(const Drive& drive, const std::filesystem::path& path) {
-  const bool cdrom = drive.is_cdrom();
-  // A linked clone's volume names its base first: STORE:BASE/CLONE. Such a disk is throwaway.
-  const bool linked = std::count(drive.volume.begin(), drive.volume.end(), '/') > 1;
-  const json::object cache{{"direct", false}, {"no-flush", linked}};
-  json::object node{
-      {"driver", path.extension() == ".qcow2" && !cdrom ? "qcow2" : "raw"},
-      {"node-name", node_name_of(drive.name)},
-      {"read-only", cdrom},
-      {"cache", cache},
-      {"file", json::object{{"driver", "file"}, {"filename", path.string()}, {"cache", cache}}}};
-  if (!cdrom) node["discard"] = "unmap";
-  return node;
-}
-
-json::object drive_device(const Options& options, const Drive& drive, bool has_medium) {
-  const std::string bus = drive.bus();
-  const int index = drive.index();
-  json::object device{{"id", drive.name}};
-  if (bus == "scsi") {
-    device["driver"] = drive.is_cdrom() ? "scsi-cd" : "scsi-hd";
-    device["bus"] = "scsihw0.0";
-    if (scsi_controller(options) == "virtio-scsi-pci") {
-      device["channel"] = 0;
-      device["scsi-id"] = 0;
-      device["lun"] = index;
-    } else {
-      device["scsi-id"] = index;
-    }
-  } else if (bus == "virtio") {
-    device["driver"] = "virtio-blk-pci";
-    device["bus"] = pci_bus(options);
-    if (index < block_slots) device["addr"] = slot(first_block_slot + index);
-  } else {
-    device["driver"] = drive.is_cdrom() ? "ide-cd" : "ide-hd";
-    if (bus == "sata") {
-      device["bus"] = fmt::format("ahci0.{}", index);
-    } else if (is_q35(options)) {
-      device["bus"] = fmt::format("ide.{}", index);
-    } else {
-      device["bus"] = fmt::format("ide.{}", index / 2);
-      device["unit"] = index % 2;
-    }
-  }
-  if (has_medium) device["drive"] = node_name_of(drive.name);
-  if (drive.properties.has("serial")) device["serial"] = drive.properties.get("serial");
-  if (const int place = boot_index(options, drive.name); place > 0) device["bootindex"] = place;
-  return device;
-}
-
-json::object nic_device(const std::string& name, std::string_view text, bool connected) {
-  const Properties nic{text};
-  // MODEL=MAC comes first in what is kept; QEMU's names are the same but for virtio's.
-  const auto& [model, address] = nic.items().front();
-  int index = 0;
-  std::from_chars(name.data() + 3, name.data() + name.size(), index);
-  json::object device{{"driver", model == "virtio" ? "virtio-net-pci" : model},
-                      {"id", name},
-                      {"mac", address},
-                      {"romfile", ""}};
-  if (index < nic_slots) device["addr"] = slot(first_nic_slot + index);
-  if (connected) device["netdev"] = name;
-  return device;
-}
-
-std::string node_name_of(std::string_view drive) {
-  return fmt::format("drive-{}", drive);
-}
-
 bool agent_enabled(const Options& options) {
   const Properties agent{option_or(options, "agent")};
-  const std::string enabled = agent.get("", agent.get("enabled", "0"));
-  return enabled == "1";
-}
-
-bool is_q35(const Options& options) {
-  return option_or(options, "machine").find("q35") != std::string::npos;
-}
-
-std::int64_t memory_mib(const Options& options) {
-  const Properties memory{option_or(options, "memory", "512")};
-  return number_option({{"memory", memory.get("", memory.get("current"))}}, "memory", 512);
-}
-
-int cpu_count(const Options& options) {
-  return static_cast<int>(number_option(options, "cores", 1) *
-                          number_option(options, "sockets", 1));
+  return agent.flag(agent.has("") ? "" : "enabled");
 }
 
 }  // namespace px::node

@@ -1,4 +1,5 @@
 #pragma once
+#include "node/vm/firmware.hpp"
 #include "node/vm/machine.hpp"
 
 #include <string>
@@ -23,8 +24,7 @@ struct QemuHost {
   int cpus = 1;  ///< of the host; a VM can't have more (as with PVE)
   std::string node_name = "pve";
   std::filesystem::path run_directory;  ///< sockets, pid files and logs of running VMs
-  std::filesystem::path ovmf_code;      ///< empty = no UEFI firmware is installed
-  std::filesystem::path ovmf_variables;
+  UefiFirmwares firmware;
 };
 
 /// Throws Error{rejected} in PVE's words for what can't start: too many CPUs, a machine type newer
@@ -32,19 +32,6 @@ struct QemuHost {
 std::vector<std::string> qemu_command_line(const QemuHost& host, int vmid,
                                            const MachineSetup& setup);
 
-/// Arguments of `blockdev-add` for a drive with a medium, of `device_add` for a drive or NIC.
-json::object block_node(const Drive& drive, const std::filesystem::path& path);
-json::object drive_device(const Options& options, const Drive& drive, bool has_medium);
-/// `connected`: to the netdev of the same name.
-json::object nic_device(const std::string& name, std::string_view text, bool connected);
-
-/// The block node of a drive, e.g. `drive-scsi0`.
-std::string node_name_of(std::string_view drive);
-
 bool agent_enabled(const Options& options);
-bool is_q35(const Options& options);
-/// MiB; PVE's default is 512.
-std::int64_t memory_mib(const Options& options);
-int cpu_count(const Options& options);
 
 }  // namespace px::node

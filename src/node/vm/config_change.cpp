@@ -1,7 +1,7 @@
 #include "node/vm/config_change.hpp"
 
 #include "node/network/sdn.hpp"
-#include "node/vm/command_line.hpp"
+#include "node/vm/devices.hpp"
 
 #include <algorithm>
 #include <array>
@@ -11,12 +11,14 @@ namespace px::node {
 namespace {
 
 /// Options that no running machine notices.
-const std::set<std::string, std::less<>> at_once{"description", "hotplug", "lock",
-                                                 "name",        "onboot",  "protection",
-                                                 "startup",     "tags",    "vmstatestorage"};
+const std::set<std::string, std::less<>> at_once{
+    "cicustom",   "cipassword", "citype",        "ciupgrade",        "ciuser",        "description",
+    "hookscript", "hotplug",    "lock",          "migrate_downtime", "migrate_speed", "name",
+    "onboot",     "nameserver", "protection",    "searchdomain",     "shares",        "sshkeys",
+    "startup",    "tags",       "vmstatestorage"};
 
 bool is_at_once(const std::string& name) {
-  return at_once.contains(name) || name.starts_with("unused");
+  return at_once.contains(name) || name.starts_with("unused") || name.starts_with("ipconfig");
 }
 
 bool has_hotplug(const Options& options, std::string_view feature) {
@@ -78,7 +80,7 @@ class Planner {
     const bool to_cdrom = is_drive && Drive::parse(name, value).is_cdrom();
     const bool from_cdrom = is_drive && !is_new && Drive::parse(name, old->second).is_cdrom();
     const bool medium = to_cdrom && from_cdrom;
-    if (is_drive && is_new) append_to_boot_order(name);
+    if (is_drive && is_new && !Drive::parse(name, value).is_state()) append_to_boot_order(name);
     if (!running_ || is_at_once(name)) {
       current()[name] = value;
       return;

@@ -1,5 +1,6 @@
 #include "node/vm/config_routes.hpp"
 
+#include "node/vm/cloud_init.hpp"
 #include "node/vm/nics.hpp"
 #include "node/vm/vm_options.hpp"
 
@@ -22,6 +23,23 @@ std::vector<std::string> all_disk_names() {
     for (int i = 0; i < count; ++i) names.push_back(fmt::format("{}{}", bus, i));
   }
   return names;
+}
+
+void check_digest(const Vm& vm, const std::string& digest) {
+  if (!digest.empty() && digest != vm.config.digest()) {
+    throw ApiError{500, "checksum mismatch (file change by other user?)"};
+  }
+}
+
+/// The state is of one version (qemu-server API2/Qemu.pm, prohibit_tpm_version_change).
+void check_tpm_version(const Options& before, const Options& after) {
+  if (!before.contains("tpmstate0") || !after.contains("tpmstate0")) return;
+  const Drive was = Drive::parse("tpmstate0", before.at("tpmstate0"));
+  const Drive is = Drive::parse("tpmstate0", after.at("tpmstate0"));
+  const auto version = [](const Drive& tpm) { return tpm.properties.get("version", "v1.2"); };
+  if (was.volume == is.volume && version(was) != version(is)) {
+    throw ApiError{500, "cannot change TPM state version after creation"};
+  }
 }
 
 }  // namespace
@@ -96,8 +114,8 @@ awaitable<json::value> ConfigRoutes::pending(Call& call) {
   co_return out;
 }
 
-ConfigRoutes::Request ConfigRoutes::request_of(const Call& call) const {
-  Request request{.change = {.set = options_of(call),
+ConfigRoutes::Request ConfigRoutes::request_of(const Call& call, const Options& before) const {
+  Request request{.change = {.set = options_of(call, before),
                              .remove = call.words("delete"),
                              .revert = call.words("revert")},
                   .force = call.flag("force"),
@@ -107,9 +125,10 @@ ConfigRoutes::Request ConfigRoutes::request_of(const Call& call) const {
   for (const auto& [key, names] :
        {std::pair{"delete", change.remove}, std::pair{"revert", change.revert}}) {
     for (const auto& name : names) {
-      if (!is_known_option(name)) {
+      if (find_vm_option(name) == nullptr) {
         throw ApiError::parameter(key, fmt::format("unknown option '{}'", name));
       }
+      check_root_only(call.user, name, option_or(before, name));
       if (change.set.contains(name)) {
         throw ApiError::parameter(
             key, fmt::format("you can't use '-{}' and -{} {}' at the same time", name, key, name));
@@ -125,7 +144,7 @@ ConfigRoutes::Request ConfigRoutes::request_of(const Call& call) const {
 
 awaitable<json::value> ConfigRoutes::write(Call& call) {
   const VmPtr vm = services_.vms.of(call);
-  Request request = request_of(call);
+  Request request = request_of(call, vm->config.after_pending());
   const auto permit = co_await services_.vms.lock(vm);
   TaskLog log;
   co_await apply(vm, std::move(request), log);
@@ -134,11 +153,13 @@ awaitable<json::value> ConfigRoutes::write(Call& call) {
 
 awaitable<json::value> ConfigRoutes::write_in_task(Call& call) {
   const VmPtr vm = services_.vms.of(call);
-  const Request request = request_of(call);
+  const Request request = request_of(call, vm->config.after_pending());
   if (!request.skip_lock) Vms::check_config_lock(*vm);
+  check_digest(*vm, request.digest);
   std::string told;
   for (const auto& [name, values] : call.values) {
-    if (name != "node" && name != "vmid") told += fmt::format(" -{} {}", name, values.back());
+    if (name == "node" || name == "vmid") continue;
+    told += fmt::format(" -{} {}", name, name == "cipassword" ? "<hidden>" : values.back());
   }
   co_return services_.start_locked(
       "qmconfig", vm, call.user, request.skip_lock,
@@ -150,16 +171,20 @@ awaitable<json::value> ConfigRoutes::write_in_task(Call& call) {
 
 awaitable<void> ConfigRoutes::apply(VmPtr vm, Request request, TaskLog& log) {
   if (!request.skip_lock) Vms::check_config_lock(*vm);
-  if (!request.digest.empty() && request.digest != vm->config.digest()) {
-    throw ApiError{500, "checksum mismatch (file change by other user?)"};
-  }
+  // Nobody changes the VM from here to the end: all who do hold its lock, as the caller does.
+  check_digest(*vm, request.digest);
+  const Options before = vm->config.current;
+  CloudInitDrive::check_single(vm->id, vm->config.after_pending(), request.change.set);
+  bool new_cloud_init = false;
   for (const auto& name : request.change.remove) {
     if (!vm->config.current.contains(name) && !vm->config.pending.contains(name)) {
       log.line(fmt::format("cannot delete '{}' - not set in current configuration!", name));
     }
   }
+  check_tpm_version(vm->config.current, request.change.set);
   for (auto drive : drives_of(request.change.set)) {
     if (Volumes::is_request(drive)) {
+      new_cloud_init = new_cloud_init || wants_cloud_init(drive);
       co_await volumes_.make(vm->id, drive, log);
     } else if (drive.is_cdrom() && !drive.is_empty()) {
       drive.properties.set("size", services_.vms.file_size(drive.volume));
@@ -173,6 +198,7 @@ awaitable<void> ConfigRoutes::apply(VmPtr vm, Request request, TaskLog& log) {
   ConfigPlan plan = plan_change(vm->config, request.change, vm->machine->status().running);
   auto failures = rebook_nics(services_.sdn, vm->id, vm->config.current, plan.config);
   vm->config = std::move(plan.config);
+  if (new_cloud_init) CloudInitDrive::note(*vm);
   services_.vms.save(*vm);
   for (const auto& step : plan.steps) {
     try {
@@ -187,6 +213,7 @@ awaitable<void> ConfigRoutes::apply(VmPtr vm, Request request, TaskLog& log) {
     }
   }
   if (!plan.steps.empty()) services_.vms.save(*vm);
+  co_await cloud_init_.drop_unused(vm, before);
   if (!failures.empty()) {
     throw ApiError{400, "Parameter verification failed.", std::move(failures)};
   }
@@ -195,6 +222,11 @@ awaitable<void> ConfigRoutes::apply(VmPtr vm, Request request, TaskLog& log) {
 awaitable<void> ConfigRoutes::take(VmPtr vm, HotplugStep step) {
   const Options after = vm->config.after_pending();
   Machine& machine = *vm->machine;
+  const bool new_drive =
+      step.kind == HotplugStep::Kind::change_medium || step.kind == HotplugStep::Kind::plug_drive;
+  if (new_drive && is_cloud_init_drive(vm->id, Drive::parse(step.option, after.at(step.option)))) {
+    co_await cloud_init_.generate(vm);
+  }
   switch (step.kind) {
     case HotplugStep::Kind::change_medium: {
       const Drive drive = Drive::parse(step.option, after.at(step.option));
@@ -278,14 +310,17 @@ awaitable<json::value> ConfigRoutes::resize(Call& call) {
   if (!bytes) throw ApiError::parameter("size", "value does not match the regex pattern");
   co_return services_.start_locked(
       "resize", vm, call.user, skip_lock,
-      [self = shared_from_this(), disk, grow_by, bytes = *bytes](VmPtr grown,
-                                                                 TaskLog&) -> awaitable<void> {
+      [self = shared_from_this(), disk, grow_by, bytes = *bytes,
+       digest = call.text_or("digest", "")](VmPtr grown, TaskLog&) -> awaitable<void> {
+        check_digest(*grown, digest);
         const auto found = grown->config.current.find(disk);
         if (found == grown->config.current.end()) {
           throw ApiError{500, fmt::format("disk '{}' does not exist", disk)};
         }
         Drive drive = Drive::parse(disk, found->second);
         if (drive.is_cdrom()) throw ApiError{500, "you can't resize a cdrom"};
+        // Its size is that of what it holds.
+        if (drive.is_state()) throw ApiError{500, fmt::format("you can't resize {}", disk)};
         const std::uint64_t old_size = parse_size(drive.properties.get("size")).value_or(0);
         const std::uint64_t new_size = grow_by ? old_size + bytes : bytes;
         if (new_size < old_size) throw ApiError{500, "shrinking disks is not supported"};

@@ -1,4 +1,5 @@
 #pragma once
+#include "node/vm/cloud_init_drive.hpp"
 #include "node/vm/config_change.hpp"
 #include "node/vm/volumes.hpp"
 
@@ -8,7 +9,8 @@ namespace px::node {
 /// Source: qemu-server API2/Qemu.pm; exchanges 08 and 22.
 class ConfigRoutes : public std::enable_shared_from_this<ConfigRoutes> {
  public:
-  explicit ConfigRoutes(VmServices services) : services_{services}, volumes_{services_} {}
+  explicit ConfigRoutes(VmServices services)
+      : services_{services}, volumes_{services_}, cloud_init_{services_} {}
   void add_routes(Router& router);
 
  private:
@@ -21,7 +23,7 @@ class ConfigRoutes : public std::enable_shared_from_this<ConfigRoutes> {
   awaitable<json::value> resize(Call& call);
   awaitable<json::value> unlink(Call& call);
 
-  Request request_of(const Call& call) const;
+  Request request_of(const Call& call, const Options& before) const;
   /// The caller holds the lock.
   awaitable<void> apply(VmPtr vm, Request request, TaskLog& log);
   void enter_network(const Vm& vm, const std::string& nic, const Options& after);
@@ -30,6 +32,7 @@ class ConfigRoutes : public std::enable_shared_from_this<ConfigRoutes> {
 
   VmServices services_;
   Volumes volumes_;
+  CloudInitDrive cloud_init_;
 };
 
 }  // namespace px::node

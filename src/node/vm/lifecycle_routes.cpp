@@ -1,5 +1,6 @@
 #include "node/vm/lifecycle_routes.hpp"
 
+#include "node/vm/cloud_init.hpp"
 #include "node/vm/vm_options.hpp"
 
 #include <algorithm>
@@ -92,8 +93,8 @@ awaitable<json::value> LifecycleRoutes::list(Call& call) {
 awaitable<json::value> LifecycleRoutes::index(Call& call) {
   services_.vms.of(call);
   json::array out;
-  for (const auto* name :
-       {"config", "pending", "status", "unlink", "resize", "agent", "snapshot", "firewall"}) {
+  for (const auto* name : {"config", "cloudinit", "pending", "status", "unlink", "resize", "agent",
+                           "snapshot", "firewall"}) {
     out.push_back(json::object{{"subdir", name}});
   }
   co_return out;
@@ -101,7 +102,7 @@ awaitable<json::value> LifecycleRoutes::index(Call& call) {
 
 awaitable<json::value> LifecycleRoutes::create(Call& call) {
   const int vmid = static_cast<int>(call.number("vmid"));
-  Options options = options_of(call);
+  Options options = options_of(call, {});
   for (const auto& drive : drives_of(options)) volumes_.check(drive);
   const std::string pool = call.text_or("pool", "");
   if (!pool.empty()) services_.cluster.check_pool(pool);
@@ -149,15 +150,19 @@ awaitable<void> LifecycleRoutes::or_remove(VmPtr half_made, awaitable<void> work
 }
 
 awaitable<void> LifecycleRoutes::build(VmPtr vm, Options options, TaskLog& log) {
+  CloudInitDrive::check_single(vm->id, {}, options);
   for (auto drive : drives_of(options)) {
     co_await volumes_.make(vm->id, drive, log);
-    if (drive.is_cdrom() && !drive.is_empty() && !drive.properties.has("size")) {
+    if (drive.is_cdrom() && !drive.is_empty() && !is_cloud_init_drive(vm->id, drive) &&
+        !drive.properties.has("size")) {
       drive.properties.set("size", services_.vms.file_size(drive.volume));
     }
     options[drive.name] = drive.print();
   }
   vm->config.current = std::move(options);
+  CloudInitDrive::note(*vm);
   services_.vms.save(*vm);
+  if (vm->is_template()) turn_into_template(*vm);
   join_networks(*vm, log);
 }
 
@@ -169,7 +174,8 @@ void LifecycleRoutes::join_networks(const Vm& vm, TaskLog& log) {
 
 void LifecycleRoutes::check_linkable(const Vm& source) const {
   for (const auto& drive : drives_of(source.config.current)) {
-    if (drive.is_cdrom() || Volumes::is_base(drive.volume)) continue;
+    // A TPM's state is copied all the same: swtpm knows no images that have a base.
+    if (drive.is_cdrom() || drive.bus() == "tpmstate" || Volumes::is_base(drive.volume)) continue;
     throw ApiError{500, fmt::format("Linked clone feature is not supported for '{}' ({})",
                                     drive.volume, drive.name)};
   }
@@ -260,16 +266,24 @@ awaitable<void> LifecycleRoutes::copy_disks(VmPtr source, VmPtr target, CloneReq
   services_.firewall.copy_vm(source->id, target->id);
   Options options = clone_options(*source, request);
   for (auto drive : drives_of(options)) {
+    if (is_cloud_init_drive(source->id, drive)) {
+      log.line(fmt::format("create full clone of drive {} ({})", drive.name, drive.volume));
+      const std::string storage = drive.volume.substr(0, drive.volume.find(':'));
+      volumes_.reserve_cloud_init(target->id, drive,
+                                  request.storage.empty() ? storage : request.storage);
+      options[drive.name] = drive.print();
+    }
     if (drive.is_cdrom()) continue;
-    if (request.full) {
-      const bool efi = drive.bus() == "efidisk";
-      co_await volumes_.copy(target->id, drive, request.storage, efi ? "" : request.format, log);
+    if (request.full || drive.bus() == "tpmstate") {
+      co_await volumes_.copy(target->id, drive, request.storage,
+                             drive.is_state() ? "" : request.format, log);
     } else {
       co_await volumes_.link(target->id, drive, log);
     }
     options[drive.name] = drive.print();
   }
   target->config.current = std::move(options);
+  CloudInitDrive::note(*target);
   services_.vms.save(*target);
   join_networks(*target, log);
 }
@@ -287,18 +301,22 @@ awaitable<json::value> LifecycleRoutes::make_template(Call& call) {
   co_return services_.start_locked(
       "qmtemplate", vm, call.user, false,
       [self = shared_from_this()](VmPtr made, TaskLog&) -> awaitable<void> {
-        std::vector<std::string> old_names;
-        for (auto drive : drives_of(made->config.current)) {
-          if (!Volumes::is_own_disk(made->id, drive)) continue;
-          old_names.push_back(drive.volume);
-          self->volumes_.turn_into_base(made->id, drive);
-          made->config.current[drive.name] = drive.print();
-        }
-        made->config.current["template"] = "1";
-        self->services_.vms.save(*made);
-        for (const auto& volume : old_names) self->volumes_.drop_name(volume);
+        self->turn_into_template(*made);
         co_return;
       });
+}
+
+void LifecycleRoutes::turn_into_template(Vm& vm) const {
+  std::vector<std::string> old_names;
+  for (auto drive : drives_of(vm.config.current)) {
+    if (!Volumes::is_own_disk(vm.id, drive)) continue;
+    old_names.push_back(drive.volume);
+    volumes_.turn_into_base(vm.id, drive);
+    vm.config.current[drive.name] = drive.print();
+  }
+  vm.config.current["template"] = "1";
+  services_.vms.save(vm);
+  for (const auto& volume : old_names) volumes_.drop_name(volume);
 }
 
 void LifecycleRoutes::check_unused_base(const Vm& vm) const {

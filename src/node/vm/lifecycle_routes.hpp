@@ -1,4 +1,5 @@
 #pragma once
+#include "node/vm/cloud_init_drive.hpp"
 #include "node/vm/volumes.hpp"
 
 namespace px::node {
@@ -29,6 +30,8 @@ class LifecycleRoutes : public std::enable_shared_from_this<LifecycleRoutes> {
   awaitable<void> build(VmPtr vm, Options options, TaskLog& log);
   awaitable<void> copy_disks(VmPtr source, VmPtr target, CloneRequest request, TaskLog& log);
   void check_linkable(const Vm& source) const;
+  /// Makes the VM's disks bases and marks it.
+  void turn_into_template(Vm& vm) const;
   void join_networks(const Vm& vm, TaskLog& log);
   void check_unused_base(const Vm& vm) const;
   Options clone_options(const Vm& source, const CloneRequest& request) const;

@@ -1,5 +1,7 @@
 #include "node/vm/qemu_machine.hpp"
 
+#include "node/vm/devices.hpp"
+
 #include <algorithm>
 #include <fstream>
 
@@ -36,6 +38,7 @@ std::filesystem::path QemuMachine::run_file(std::string_view suffix) const {
 
 bool QemuMachine::alive() {
   if (process_ && !process_->alive()) forget_process();
+  if (!process_ && tpm_ && !tpm_->alive()) tpm_.reset();
   return process_.has_value();
 }
 
@@ -46,29 +49,49 @@ void QemuMachine::forget_process() noexcept {
   qmp_.close();
   agent_.close();
   std::error_code ignored;
-  for (const auto* suffix : {"pid", "qmp", "qga", "serial0"}) {
+  for (const auto* suffix : {"pid", "qmp", "qga", "serial0", "serial1", "serial2", "serial3"}) {
     std::filesystem::remove(run_file(suffix), ignored);
   }
 }
 
 void QemuMachine::discard() {
   forget_process();
+  if (tpm_) tpm_->end();
+  tpm_.reset();
   std::error_code ignored;
-  std::filesystem::remove(run_file("log"), ignored);
+  for (const auto* suffix : {"log", "tpm.log"}) std::filesystem::remove(run_file(suffix), ignored);
 }
 
 awaitable<void> QemuMachine::start(const MachineSetup& setup) {
   if (alive()) throw Error{Errc::rejected, fmt::format("VM {} already running", vmid_)};
   forget_process();
-  const auto argv = qemu_command_line(host_, vmid_, setup);
-  process_ = Process::spawn(argv, host_.run_directory, run_file("log"), setup.inside);
-  process_->write_pid_file(run_file("pid"));
   try {
+    spawn(setup);
     co_await with_deadline(wait_for_monitor(), Deadline::after(start_limit), "start QEMU");
   } catch (...) {
     if (process_) process_->kill();
+    if (tpm_) tpm_->end();
     throw;
   }
+}
+
+void QemuMachine::spawn(const MachineSetup& setup) {
+  const auto argv = qemu_command_line(host_, vmid_, setup);
+  const auto with_tpm = setup.options.find("tpmstate0");
+  if (with_tpm == setup.options.end()) {
+    process_ = Process::spawn(argv, host_.run_directory, run_file("log"), setup.inside);
+    process_->write_pid_file(run_file("pid"));
+    return;
+  }
+  // The last start's may not have ended yet, and two must not write one state.
+  if (tpm_) tpm_->end();
+  const SocketPair sockets;
+  process_ =
+      Process::spawn(argv, host_.run_directory, run_file("log"), setup.inside, sockets.left());
+  process_->write_pid_file(run_file("pid"));
+  const Drive state = Drive::parse("tpmstate0", with_tpm->second);
+  tpm_ = start_tpm(state.properties, setup.volumes.at(state.volume), sockets.right(),
+                   host_.run_directory, run_file("tpm.log"));
 }
 
 awaitable<void> QemuMachine::wait_for_monitor() {

@@ -3,6 +3,7 @@
 #include "node/vm/guest_agent.hpp"
 #include "node/vm/machine.hpp"
 #include "node/vm/qmp.hpp"
+#include "node/vm/tpm.hpp"
 #include "support/process.hpp"
 
 #include <optional>
@@ -42,6 +43,7 @@ class QemuMachine : public Machine {
   std::filesystem::path run_file(std::string_view suffix) const;
   bool alive();
   awaitable<bool> ended_within(Deadline limit);
+  void spawn(const MachineSetup& setup);
   awaitable<void> wait_for_monitor();
   awaitable<void> remove_device(const std::string& id);
   awaitable<void> remove_netdev(const std::string& nic);
@@ -53,7 +55,8 @@ class QemuMachine : public Machine {
   Qmp qmp_;
   GuestAgent agent_;
   std::optional<Process> process_;
-  int exit_code_ = 0;  ///< of the last process
+  std::optional<Process> tpm_;  ///< of a machine that this node started; ends by itself with QEMU
+  int exit_code_ = 0;           ///< of the last process
   bool paused_ = false;
 };
 

@@ -1,6 +1,8 @@
 #include "node/vm/routes.hpp"
 
 #include "node/vm/agent_routes.hpp"
+#include "node/vm/cloud_init_drive.hpp"
+#include "node/vm/cloud_init_routes.hpp"
 #include "node/vm/config_routes.hpp"
 #include "node/vm/lifecycle_routes.hpp"
 #include "node/vm/nics.hpp"
@@ -33,7 +35,12 @@ awaitable<void> VmServices::power_on(VmPtr vm, TaskLog& log, std::string load_sn
   if (vm->machine->status().running) {
     throw ApiError{500, fmt::format("VM {} already running", vm->id)};
   }
-  if (vm->config.has_pending()) apply_pending(*vm, log);
+  if (vm->config.has_pending()) {
+    const Options before = vm->config.current;
+    apply_pending(*vm, log);
+    co_await CloudInitDrive{*this}.drop_unused(vm, before);
+  }
+  co_await CloudInitDrive{*this}.generate(vm);
   MachineSetup setup = vms.setup(with_pending_nics(vm->config));
   try {
     confirm_nics(sdn, vm->id, setup.options);
@@ -76,6 +83,7 @@ void add_vm_routes(Router& router, const VmServices& services) {
   std::make_shared<PowerRoutes>(services)->add_routes(router);
   std::make_shared<SnapshotRoutes>(services)->add_routes(router);
   std::make_shared<AgentRoutes>(services)->add_routes(router);
+  std::make_shared<CloudInitRoutes>(services)->add_routes(router);
 }
 
 }  // namespace px::node

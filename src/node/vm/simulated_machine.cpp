@@ -22,7 +22,10 @@ const QemuHost& pretended_host() {
     QemuHost made;
     made.version = "10.0";
     made.cpus = 128;
-    made.ovmf_code = "OVMF_CODE_4M.fd";
+    for (auto* firmware :
+         {&made.firmware.standard, &made.firmware.secure_boot, &made.firmware.small}) {
+      firmware->code = firmware->wanted_code;
+    }
     return made;
   }();
   return host;

@@ -12,6 +12,8 @@ namespace px::node {
 
 namespace {
 
+constexpr std::string_view cloud_init_section = "[special:cloudinit]";
+
 bool is_digit(char c) {
   return c >= '0' && c <= '9';
 }
@@ -47,8 +49,8 @@ struct DriveBus {
   std::string_view name;
   int count;
 };
-constexpr std::array<DriveBus, 5> drive_buses{
-    {{"ide", 4}, {"sata", 6}, {"scsi", 31}, {"virtio", 16}, {"efidisk", 1}}};
+constexpr std::array<DriveBus, 6> drive_buses{
+    {{"ide", 4}, {"sata", 6}, {"scsi", 31}, {"virtio", 16}, {"efidisk", 1}, {"tpmstate", 1}}};
 
 /// Splits `scsi10` into `scsi` and 10; -1 without a number.
 std::pair<std::string_view, int> split_number(std::string_view name) {
@@ -69,6 +71,8 @@ VmConfig VmConfig::parse(std::string_view text) {
     ++number;
     if (line == "[PENDING]") {
       section = &config.pending;
+    } else if (line == cloud_init_section) {
+      section = &config.cloud_init;
     } else if (line.front() == '[' && line.back() == ']') {
       section = &config.snapshots[std::string{line.substr(1, line.size() - 2)}];
     } else if (const auto colon = line.find(": "); colon != std::string_view::npos) {
@@ -93,6 +97,10 @@ std::string VmConfig::print() const {
     }
     print_section(out, pending);
   }
+  if (!cloud_init.empty()) {
+    out += fmt::format("{}\n", cloud_init_section);
+    print_section(out, cloud_init);
+  }
   for (const auto& [name, options] : snapshots) {
     out += fmt::format("[{}]\n", name);
     print_section(out, options);
@@ -114,6 +122,11 @@ Options VmConfig::after_pending() const {
 std::string option_or(const Options& options, const std::string& name, std::string otherwise) {
   const auto found = options.find(name);
   return found == options.end() ? otherwise : found->second;
+}
+
+bool is_windows(const Options& options) {
+  const std::string system = option_or(options, "ostype");
+  return system.starts_with('w');
 }
 
 std::int64_t number_option(const Options& options, const std::string& name,
@@ -150,6 +163,11 @@ std::string Properties::get(std::string_view key, std::string otherwise) const {
 bool Properties::has(std::string_view key) const {
   return std::any_of(items_.begin(), items_.end(),
                      [key](const auto& item) { return item.first == key; });
+}
+
+bool Properties::flag(std::string_view key) const {
+  const std::string value = get(key);
+  return value == "1" || value == "on" || value == "yes" || value == "true";
 }
 
 void Properties::set(std::string_view key, std::string value) {
@@ -224,14 +242,20 @@ std::vector<Drive> drives_of(const Options& options) {
 }
 
 std::optional<std::uint64_t> parse_size(std::string_view text) {
-  std::uint64_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  double number = 0;
+  const auto [end, error] =
+      std::from_chars(text.data(), text.data() + text.size(), number, std::chars_format::fixed);
   const std::string_view unit{end, static_cast<std::size_t>(text.data() + text.size() - end)};
-  if (error != std::errc{} || unit.size() > 1) return std::nullopt;
-  if (unit.empty()) return number;
-  const auto power = std::string_view{"KMGT"}.find(unit.front());
-  if (power == std::string_view::npos) return std::nullopt;
-  return number << (10 * (power + 1));
+  if (error != std::errc{} || number < 0 || unit.size() > 1) return std::nullopt;
+  if (!unit.empty()) {
+    const auto power = std::string_view{"KMGT"}.find(unit.front());
+    if (power == std::string_view::npos) return std::nullopt;
+    number *= static_cast<double>(std::uint64_t{1} << (10 * (power + 1)));
+  }
+  // A double holds whole bytes up to 8 PiB.
+  constexpr double largest = 1LL << 53;
+  if (number > largest) return std::nullopt;
+  return static_cast<std::uint64_t>(number);
 }
 
 std::string print_size(std::uint64_t bytes) {

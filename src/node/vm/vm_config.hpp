@@ -22,6 +22,8 @@ struct VmConfig {
   std::vector<std::string> pending_delete;
   /// By name; each with `snaptime`, and perhaps `parent`, `vmstate`, `description`.
   std::map<std::string, Options> snapshots;
+  /// What the image of the cloud-init drive was made of. (PVE's section holds what differs.)
+  Options cloud_init;
 
   /// Throws Error{bad_input} naming the line.
   static VmConfig parse(std::string_view text);
@@ -40,6 +42,8 @@ struct VmConfig {
 
 /// An option's text, or `otherwise`.
 std::string option_or(const Options& options, const std::string& name, std::string otherwise = {});
+/// Whether the guest is a Windows (`ostype`).
+bool is_windows(const Options& options);
 /// A number option; Error{bad_input} when it is none.
 std::int64_t number_option(const Options& options, const std::string& name, std::int64_t otherwise);
 
@@ -51,6 +55,8 @@ class Properties {
 
   std::string get(std::string_view key, std::string otherwise = {}) const;
   bool has(std::string_view key) const;
+  /// A boolean: 1, on, yes or true.
+  bool flag(std::string_view key) const;
   void set(std::string_view key, std::string value);
   void erase(std::string_view key);
   /// The word without a key first, the rest by key: the order in which PVE prints them.
@@ -63,7 +69,7 @@ class Properties {
 
 /// One drive option: `scsi0: local:100/vm-100-disk-0.qcow2,size=1536M`.
 struct Drive {
-  std::string name;       ///< scsi0, ide2, virtio1, sata0, efidisk0
+  std::string name;       ///< scsi0, ide2, virtio1, sata0, efidisk0, tpmstate0
   std::string volume;     ///< volume id, `none`, or what a request puts there (`local:8`)
   Properties properties;  ///< the rest
 
@@ -73,11 +79,14 @@ struct Drive {
 
   bool is_cdrom() const { return properties.get("media") == "cdrom"; }
   bool is_empty() const { return volume == "none"; }
+  /// Holds what the machine remembers (efidisk0, tpmstate0): no disk for the guest.
+  bool is_state() const { return bus() == "efidisk" || bus() == "tpmstate"; }
   std::string bus() const;
   int index() const;
 };
 
-/// Whether an option of this name is a drive (scsi0..30, ide0..3, sata0..5, virtio0..15, efidisk0).
+/// Whether an option of this name is a drive (scsi0..30, ide0..3, sata0..5, virtio0..15, efidisk0,
+/// tpmstate0).
 bool is_drive_option(std::string_view name);
 /// The drives of a configuration, in the order of their names' numbers.
 std::vector<Drive> drives_of(const Options& options);

@@ -1,6 +1,11 @@
 #include "node/vm/vm_options.hpp"
 
+#include "node/vm/cpu_option.hpp"
+#include "node/vm/option_format.hpp"
+#include "node/vm/password.hpp"
 #include "node/vm/vms.hpp"
+
+#include <boost/algorithm/string/case_conv.hpp>
 
 #include <algorithm>
 #include <array>
@@ -10,65 +15,6 @@
 namespace px::node {
 
 namespace {
-
-/// Options of PVE that this node does not offer but that a `delete` may name
-/// (pve/api-schema.json, PUT config).
-constexpr std::array<std::string_view, 36> other_options{"affinity",
-                                                         "allow-ksm",
-                                                         "amd-sev",
-                                                         "arch",
-                                                         "args",
-                                                         "audio",
-                                                         "autostart",
-                                                         "bootdisk",
-                                                         "cdrom",
-                                                         "cicustom",
-                                                         "cipassword",
-                                                         "citype",
-                                                         "ciupgrade",
-                                                         "ciuser",
-                                                         "freeze",
-                                                         "hookscript",
-                                                         "hostpci",
-                                                         "hugepages",
-                                                         "intel-tdx",
-                                                         "ipconfig",
-                                                         "ivshmem",
-                                                         "keephugepages",
-                                                         "keyboard",
-                                                         "lock",
-                                                         "migrate_downtime",
-                                                         "migrate_speed",
-                                                         "nameserver",
-                                                         "parallel",
-                                                         "searchdomain",
-                                                         "shares",
-                                                         "spice_enhancements",
-                                                         "sshkeys",
-                                                         "startdate",
-                                                         "tpmstate",
-                                                         "usb",
-                                                         "watchdog"};
-
-/// Keys of a drive's text, of all buses (the schema's nested format).
-const std::set<std::string, std::less<>>& drive_keys() {
-  static const std::set<std::string, std::less<>> keys{"aio",         "backup",
-                                                       "cache",       "detect_zeroes",
-                                                       "discard",     "efitype",
-                                                       "file",        "format",
-                                                       "import-from", "iothread",
-                                                       "media",       "model",
-                                                       "ms-cert",     "pre-enrolled-keys",
-                                                       "product",     "queues",
-                                                       "replicate",   "rerror",
-                                                       "ro",          "scsiblock",
-                                                       "secs",        "serial",
-                                                       "shared",      "size",
-                                                       "snapshot",    "ssd",
-                                                       "vendor",      "werror",
-                                                       "wwn"};
-  return keys;
-}
 
 [[noreturn]] void bad_format(const std::string& name, const std::string& text) {
   throw ApiError::parameter(name, "invalid format - " + text + "\n");
@@ -101,23 +47,6 @@ std::string sort_tags(const std::string& value) {
   }
   keep();
   return fmt::format("{}", fmt::join(tags, ";"));
-}
-
-std::string check_memory(const std::string& value) {
-  const Properties memory{value};
-  const std::string current = memory.get("", memory.get("current"));
-  std::int64_t mib = 0;
-  try {
-    mib = number_option({{"memory", current}}, "memory", 0);
-  } catch (const Error&) {
-    bad_format("memory", fmt::format("format error\nmemory.current: type check ('integer') failed "
-                                     "- got '{}'",
-                                     current));
-  }
-  if (mib < 16) {
-    bad_format("memory", "format error\nmemory.current: value must have a minimum value of 16");
-  }
-  return value;
 }
 
 /// The NIC models of the schema, in its order.
@@ -154,7 +83,19 @@ std::string complete_nic(const std::string& name, const std::string& value) {
   nic.erase(model);
   if (address.empty()) address = new_mac();
   const std::string rest = nic.print();
+  if (auto text = property_problem(name, rest, *property_format_of(name)); !text.empty()) {
+    throw ApiError::parameter(name, "invalid format - " + text);
+  }
   return fmt::format("{}={}{}{}", model, address, rest.empty() ? "" : ",", rest);
+}
+
+/// Booleans as 1 and 0, as PVE prints a drive that it has parsed.
+void normalise_flags(Drive& drive, const PropertyFormat& format) {
+  for (const auto& key : format.keys) {
+    if (key.type == ParamType::boolean && drive.properties.has(key.name)) {
+      drive.properties.set(key.name, drive.properties.flag(key.name) ? "1" : "0");
+    }
+  }
 }
 
 std::string check_drive(const std::string& name, const std::string& value) {
@@ -164,133 +105,126 @@ std::string check_drive(const std::string& name, const std::string& value) {
   } catch (const Error&) {
     throw ApiError::parameter(name, "unable to parse drive options");
   }
-  for (const auto& [key, unused] : drive.properties.items()) {
-    if (drive_keys().contains(key)) continue;
-    bad_format(name, fmt::format("format error\n{}.{}: property is not defined in schema and the "
-                                 "schema does not allow additional properties\n",
-                                 name, key));
-  }
-  if (!drive.is_empty() && drive.volume != "cdrom" && !drive.volume.starts_with('/') &&
-      drive.volume.find(':') == std::string::npos) {
-    bad_format(name,
-               fmt::format("format error\n{}.file: invalid format - unable to parse volume ID "
-                           "'{}'\n",
-                           name, drive.volume));
-  }
   if (drive.volume == "cdrom") throw ApiError::parameter(name, "the host's drive is not offered");
+  normalise_flags(drive, *property_format_of(name));
   return drive.print();
+}
+
+/// PVE keeps a salted hash, but for Windows, whose agent needs the password itself (qemu-server
+/// API2/Qemu.pm). What looks like a hash is one.
+std::string keep_password(const std::string& password, const Options& options) {
+  static const std::regex hash{R"(\$([156]|2[ay])(\$[^$]+){2,})"};
+  const bool hashed = password.size() < 200 && std::regex_match(password, hash);
+  return hashed || is_windows(options) ? password : hash_password(password);
+}
+
+/// `cdrom` is another name of `ide2`.
+void resolve_cdrom_alias(Options& options) {
+  auto alias = options.extract("cdrom");
+  if (!alias) return;
+  std::string value = alias.mapped();
+  if (value.find("media=") == std::string::npos) value += ",media=cdrom";
+  options["ide2"] = normalise_option("ide2", value);
+}
+
+void check_format(const std::string& name, const std::string& value) {
+  std::string problem;
+  if (const auto* format = property_format_of(name);
+      format != nullptr && !name.starts_with("net")) {
+    problem = property_problem(name, value, *format);
+  } else if (const auto* param = find_vm_option(name)) {
+    problem = named_format_problem(param->format, value);
+  }
+  if (!problem.empty()) throw ApiError::parameter(name, "invalid format - " + problem);
+  if (name == "cpu") {
+    if (auto text = cpu_problem(value); !text.empty()) bad_format(name, text);
+  }
+}
+
+/// Options that qemu-server's check_vm_modify_config_perm (API2/Qemu.pm) knows no right for.
+const std::set<std::string, std::less<>> root_only{
+    "affinity",  "amd-sev", "arch",          "args", "hookscript",         "hugepages",
+    "intel-tdx", "ivshmem", "keephugepages", "lock", "spice_enhancements", "vmgenid"};
+
+bool is_numbered(std::string_view name, std::string_view stem) {
+  return name.starts_with(stem) && name.size() > stem.size() &&
+         name.find_first_not_of("0123456789", stem.size()) == std::string_view::npos;
+}
+
+bool is_real_device(const std::string& name, const std::string& value) {
+  if (is_numbered(name, "serial")) return value != "socket";
+  if (!is_numbered(name, "usb")) return false;
+  const Properties usb{value};
+  const std::string host = usb.get("", usb.get("host"));
+  return !host.empty() && boost::algorithm::to_lower_copy(host) != "spice";
 }
 
 }  // namespace
 
-const std::vector<Param>& vm_option_params() {
-  using enum ParamType;
-  static const std::vector<Param> params{
-      {.name = "acpi", .type = boolean},
-      {.name = "agent"},
-      {.name = "balloon", .type = integer, .minimum = 0},
-      {.name = "bios", .one_of = {"seabios", "ovmf"}},
-      {.name = "boot"},
-      {.name = "cores", .type = integer, .minimum = 1},
-      {.name = "cpu"},
-      {.name = "cpulimit", .type = number, .minimum = 0, .maximum = 128},
-      {.name = "cpuunits", .type = integer, .minimum = 1, .maximum = 262144},
-      {.name = "description", .max_length = 8192},
-      {.name = "efidisk0"},
-      {.name = "hotplug"},
-      {.name = "ide[n]"},
-      {.name = "kvm", .type = boolean},
-      {.name = "localtime", .type = boolean},
-      {.name = "machine"},
-      {.name = "memory"},
-      {.name = "name"},
-      {.name = "net[n]"},
-      {.name = "numa", .type = boolean},
-      {.name = "onboot", .type = boolean},
-      {.name = "ostype",
-       .one_of = {"other", "wxp", "w2k", "w2k3", "w2k8", "wvista", "win7", "win8", "win10", "win11",
-                  "l24", "l26", "solaris"}},
-      {.name = "protection", .type = boolean},
-      {.name = "reboot", .type = boolean},
-      {.name = "rng0"},
-      {.name = "sata[n]"},
-      {.name = "scsi[n]"},
-      {.name = "scsihw",
-       .one_of = {"lsi", "lsi53c810", "virtio-scsi-pci", "virtio-scsi-single", "megasas",
-                  "pvscsi"}},
-      {.name = "serial[n]", .pattern = "(/dev/[^,]+|socket)"},
-      {.name = "smbios1", .max_length = 512},
-      {.name = "sockets", .type = integer, .minimum = 1},
-      {.name = "startup"},
-      {.name = "tablet", .type = boolean},
-      {.name = "tags"},
-      {.name = "tdf", .type = boolean},
-      {.name = "unused[n]"},
-      {.name = "vcpus", .type = integer, .minimum = 1},
-      {.name = "vga"},
-      {.name = "virtio[n]"},
-      {.name = "vmgenid",
-       .pattern = "(?:[a-fA-F0-9]{8}(?:-[a-fA-F0-9]{4}){3}-[a-fA-F0-9]{12}|[01])"},
-      {.name = "vmstatestorage"},
-  };
-  return params;
-}
-
-bool is_known_option(std::string_view name) {
-  const auto stem = name.substr(0, name.find_last_not_of("0123456789") + 1);
-  const auto matches = [&](std::string_view known) {
-    return known == name || known == stem || known == std::string{stem} + "[n]";
-  };
-  return std::any_of(other_options.begin(), other_options.end(), matches) ||
-         std::any_of(vm_option_params().begin(), vm_option_params().end(),
-                     [&](const Param& param) { return matches(param.name); });
-}
-
 std::string normalise_option(const std::string& name, const std::string& value) {
-  if (is_drive_option(name)) return check_drive(name, value);
-  if (name.starts_with("net")) return complete_nic(name, value);
+  if (is_drive_option(name)) {
+    const std::string drive = check_drive(name, value);
+    check_format(name, value);
+    return drive;
+  }
+  check_format(name, value);
+  if (is_numbered(name, "net")) return complete_nic(name, value);
   if (name == "name") return check_vm_name(value);
   if (name == "tags") return sort_tags(value);
-  if (name == "memory") return check_memory(value);
   if (name == "vmgenid" && value == "1") return new_uuid();
+  if (name != "description" && value.find_first_of("\n\r") != std::string::npos) {
+    throw ApiError{
+        500, fmt::format("unable to parse value of '{}' - property contains a line feed", name)};
+  }
   return value;
 }
 
-Options options_of(const Call& call) {
+void check_root_only(const std::string& user, const std::string& name, const std::string& value) {
+  if (user == "root@pam") return;
+  if (root_only.contains(name) || is_numbered(name, "parallel")) {
+    throw ApiError{500, fmt::format("only root can set '{}' config", name)};
+  }
+  if (is_real_device(name, value)) {
+    throw ApiError{500, fmt::format("only root can set '{}' config for real devices", name)};
+  }
+  const Properties properties{value};
+  if (is_numbered(name, "hostpci") && (properties.has("") || properties.has("host"))) {
+    throw ApiError{500, fmt::format("only root can set '{}' config for non-mapped devices", name)};
+  }
+}
+
+Options options_of(const Call& call, const Options& before) {
   Options options;
   std::map<std::string, std::string> errors;
   for (const auto& [name, values] : call.values) {
-    const auto is_option = [&](const Param& param) {
-      const bool indexed = param.name.ends_with("[n]");
-      const auto stem = param.name.substr(0, param.name.size() - 3);
-      return indexed ? name.starts_with(stem) &&
-                           name.find_first_not_of("0123456789", stem.size()) == std::string::npos &&
-                           name.size() > stem.size()
-                     : param.name == name;
-    };
-    const auto& params = vm_option_params();
-    const auto param = std::find_if(params.begin(), params.end(), is_option);
+    const auto* param = find_vm_option(name);
     // A JSON null arrives as an empty text, and means the same as no value.
-    if (param == params.end() || (values.back().empty() && name != "description")) continue;
+    if (param == nullptr || (values.back().empty() && name != "description")) continue;
     try {
       const std::string text =
           param->type == ParamType::boolean ? (call.flag(name) ? "1" : "0") : values.back();
       options[name] = normalise_option(name, text);
     } catch (const ApiError& error) {
+      if (error.errors.empty()) throw;
       errors.insert(error.errors.begin(), error.errors.end());
     }
   }
   if (!errors.empty()) throw ApiError{400, "Parameter verification failed.", std::move(errors)};
+  for (const auto& [name, value] : options) check_root_only(call.user, name, value);
+  resolve_cdrom_alias(options);
+  if (const auto password = options.find("cipassword"); password != options.end()) {
+    const auto& system = options.contains("ostype") ? options : before;
+    password->second = keep_password(password->second, system);
+  }
   return options;
 }
 
 json::value option_to_json(const std::string& name, const std::string& value) {
-  const auto& params = vm_option_params();
-  const auto param = std::find_if(params.begin(), params.end(),
-                                  [&](const Param& known) { return known.name == name; });
-  const bool number = param != params.end()
+  if (name == "cipassword") return hidden_password;
+  const auto* param = find_vm_option(name);
+  const bool number = param != nullptr
                           ? param->type == ParamType::integer || param->type == ParamType::boolean
-                          : name == "template" || name == "snaptime";
+                          : name == "snaptime";
   if (number) return number_option({{name, value}}, name, 0);
   return json::value(value);
 }

@@ -1,5 +1,6 @@
 #include "node/vm/vms.hpp"
 
+#include "node/vm/peripherals.hpp"
 #include "node/vm/qemu_machine.hpp"
 #include "support/bytes.hpp"
 #include "support/log.hpp"
@@ -19,7 +20,7 @@ std::string config_name(int vmid) {
 
 std::uint64_t disk_bytes(const Options& options) {
   for (const auto& drive : drives_of(options)) {
-    if (!drive.is_cdrom() && drive.bus() != "efidisk") {
+    if (!drive.is_cdrom() && !drive.is_state()) {
       return parse_size(drive.properties.get("size")).value_or(0);
     }
   }

@@ -1,6 +1,7 @@
 #include "node/vm/volumes.hpp"
 
-#include "node/vm/accelerator.hpp"
+#include "node/vm/cloud_init.hpp"
+#include "node/vm/firmware.hpp"
 
 #include <algorithm>
 #include <charconv>
@@ -11,6 +12,9 @@ namespace px::node {
 namespace {
 
 namespace fs = std::filesystem;
+
+/// Of every TPM, whatever size is asked for (qemu-server Drive.pm, TPMSTATE_DISK_SIZE).
+constexpr std::uint64_t tpm_state_bytes = 4 << 20;
 
 struct Request {
   std::string storage;
@@ -35,15 +39,43 @@ std::string storage_of(const std::string& volume) {
   return volume.substr(0, volume.find(':'));
 }
 
+void check_images(const Storage& storage) {
+  if (storage.holds("images")) return;
+  throw ApiError{500,
+                 fmt::format("storage '{}' does not support content-type 'images'", storage.id)};
+}
+
+/// An imported state is useless without knowing what it is (qemu-server API2/Qemu.pm).
+void check_state_import(const Drive& drive) {
+  if (!drive.properties.has("import-from")) return;
+  const auto need = [&drive](const char* key) {
+    if (drive.properties.has(key)) return;
+    throw ApiError::parameter(drive.name,
+                              fmt::format("need to specify '{}' when using 'import-from'", key));
+  };
+  if (drive.bus() == "efidisk") {
+    need("efitype");
+    need("pre-enrolled-keys");
+  }
+  if (drive.bus() == "tpmstate") need("version");
+}
+
 }  // namespace
 
 bool Volumes::is_request(const Drive& drive) {
-  return parse_request(drive.volume).has_value();
+  return wants_cloud_init(drive) || parse_request(drive.volume).has_value();
 }
 
 void Volumes::check(const Drive& drive) const {
   const Storages& storages = services_.vms.storages();
   if (drive.is_empty()) return;
+  if (wants_cloud_init(drive)) {
+    if (drive.is_state() || drive.bus() == "virtio") {
+      throw ApiError::parameter(drive.name, "unable to parse drive options");
+    }
+    check_images(storages.get(storage_of(drive.volume)));
+    return;
+  }
   const auto request = parse_request(drive.volume);
   if (!request) {
     if (drive.properties.has("import-from")) {
@@ -54,19 +86,19 @@ void Volumes::check(const Drive& drive) const {
     storages.existing(drive.volume);
     return;
   }
-  const Storage& storage = storages.get(request->storage);
-  if (!storage.holds("images")) {
-    throw ApiError{500,
-                   fmt::format("storage '{}' does not support content-type 'images'", storage.id)};
-  }
+  check_images(storages.get(request->storage));
+  check_state_import(drive);
   const std::string format = drive.properties.get("format", "raw");
+  if (drive.bus() == "tpmstate" && format != "raw") {
+    throw ApiError::parameter(drive.name, "the local node keeps the state of a TPM as raw only");
+  }
   if (format != "raw" && format != "qcow2") {
     throw ApiError::parameter(drive.name, fmt::format("the local node makes raw and qcow2 disks, "
                                                       "not {}",
                                                       format));
   }
   if (!drive.properties.has("import-from")) {
-    if (request->gib <= 0 && drive.bus() != "efidisk") {
+    if (request->gib <= 0 && !drive.is_state()) {
       throw ApiError{500, fmt::format("{}: a disk needs a size", drive.name)};
     }
     return;
@@ -126,18 +158,39 @@ std::string Volumes::reserve(const std::string& storage, int vmid,
   }
 }
 
+void Volumes::reserve_cloud_init(int vmid, Drive& drive, const std::string& storage) const {
+  services_.vms.storages().images_folder(storage, std::to_string(vmid));
+  drive.volume = fmt::format("{}:{}", storage, cloud_init_volume(vmid));
+  drive.properties.set("media", "cdrom");
+  drive.properties.erase("format");
+  drive.properties.erase("size");
+  const fs::path image = path(drive.volume);
+  if (fs::exists(image)) {
+    throw ApiError{500, fmt::format("disk image '{}' already exists", image.string())};
+  }
+  const std::ofstream created{image};
+}
+
 awaitable<void> Volumes::make(int vmid, Drive& drive, TaskLog& log) const {
+  if (wants_cloud_init(drive)) {
+    reserve_cloud_init(vmid, drive, storage_of(drive.volume));
+    log.line(fmt::format("{}: successfully created disk '{}'", drive.name, drive.print()));
+    co_return;
+  }
   const auto request = parse_request(drive.volume);
   if (!request) co_return;
-  if (drive.bus() == "efidisk") {
+  const std::string source = drive.properties.get("import-from");
+  if (drive.bus() == "efidisk" && source.empty()) {
     co_await make_efi_variables(vmid, drive, log);
     co_return;
   }
-  const std::string source = drive.properties.get("import-from");
+  // Variables are always qcow2: a snapshot of the VM must be able to hold them.
+  if (drive.bus() == "efidisk") drive.properties.set("format", "qcow2");
   std::string format = drive.properties.get("format", "raw");
   std::uint64_t bytes = 0;
   if (source.empty()) {
-    bytes = static_cast<std::uint64_t>(request->gib * double{1U << 30});
+    bytes = drive.is_state() ? tpm_state_bytes
+                             : static_cast<std::uint64_t>(request->gib * double{1U << 30});
     drive.volume = reserve(request->storage, vmid, format);
     log.line(
         fmt::format("Formatting '{}', fmt={} size={}", path(drive.volume).string(), format, bytes));
@@ -175,17 +228,18 @@ awaitable<void> Volumes::make(int vmid, Drive& drive, TaskLog& log) const {
 }
 
 awaitable<void> Volumes::make_efi_variables(int vmid, Drive& drive, TaskLog& log) const {
-  const UefiFirmware firmware = find_uefi_firmware();
+  const UefiFirmwares installed = find_uefi_firmwares();
+  const UefiFirmware& firmware = installed.of(drive.properties);
   if (firmware.variables.empty()) {
-    throw Error{Errc::unsupported, "EFI vars image 'OVMF_VARS_4M.fd' not found"};
+    throw Error{Errc::unsupported,
+                fmt::format("EFI vars image '{}' not found", firmware.wanted_variables)};
   }
-  // Always qcow2: a snapshot of the VM must be able to hold them.
   drive.volume = reserve(parse_request(drive.volume)->storage, vmid, "qcow2");
   co_await run_in_pool(services_.threads,
                        [&disks = services_.vms.disks(), from = firmware.variables,
                         image = path(drive.volume)] { disks.copy(from, "raw", image, "qcow2"); });
   drive.properties.erase("format");
-  drive.properties.set("size", "528K");
+  drive.properties.set("size", print_size(fs::file_size(firmware.variables)));
   log.line(fmt::format("{}: successfully created disk '{}'", drive.name, drive.print()));
 }
 

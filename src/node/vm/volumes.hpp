@@ -9,7 +9,8 @@ class Volumes {
  public:
   explicit Volumes(VmServices services) : services_{services} {}
 
-  /// Whether the drive asks for a new disk: `STORAGE:GIB`, with `import-from` or without.
+  /// Whether the drive asks for a new disk: `STORAGE:GIB`, with `import-from` or without, or
+  /// `STORAGE:cloudinit`.
   static bool is_request(const Drive& drive);
   /// What can be seen before the work: storages and syntax. For a drive that names a volume, that
   /// it is there. Throws ApiError 400 or 500.
@@ -17,6 +18,9 @@ class Volumes {
 
   /// Makes the disk; afterwards the drive names it, with its size.
   awaitable<void> make(int vmid, Drive& drive, TaskLog& log) const;
+  /// An empty image for a VM's cloud-init drive; afterwards the drive names it. Throws ApiError 500
+  /// when there is one.
+  void reserve_cloud_init(int vmid, Drive& drive, const std::string& storage) const;
   /// A linked clone of a template's disk, or a full copy.
   awaitable<void> link(int vmid, Drive& drive, TaskLog& log) const;
   awaitable<void> copy(int vmid, Drive& drive, std::string storage, std::string format,
