@@ -1,7 +1,9 @@
 #include "cli/image.hpp"
 
+#include "cli/image_files.hpp"
+#include "cli/image_server.hpp"
 #include "cli/image_text.hpp"
-#include "support/bytes.hpp"
+#include "image/recipe.hpp"
 #include "support/error.hpp"
 
 #include <boost/algorithm/string/predicate.hpp>
@@ -47,19 +49,6 @@ bool is_appliance(const std::string& file) {
   return image::Window::of_file(file).read(magic_at, 5) == "ustar";
 }
 
-std::string sha256_of(const std::string& file, Counter& counter) {
-  const auto bytes = image::Window::of_file(file);
-  Sha256 sum;
-  for (std::uint64_t at = 0; at < bytes.size();) {
-    const auto piece = bytes.read(at, 1U << 20U);
-    if (piece.empty()) throw_bad_input("file", file, "it was cut off while it was read");
-    sum.update(piece);
-    at += piece.size();
-    counter(at, bytes.size());
-  }
-  return sum.hex();
-}
-
 void warn(const std::vector<std::string>& warnings) {
   for (const auto& warning : warnings) fmt::print(stderr, "warning: {}\n", warning);
 }
@@ -82,8 +71,7 @@ void inspect_appliance(const InspectOptions& options) {
 void inspect_disk(const InspectOptions& options) {
   InspectedDisk disk{options.file, std::filesystem::file_size(options.file),
                      image::read_disk_header(std::filesystem::path{options.file}), std::nullopt};
-  Counter counter;
-  if (!options.no_checksums) disk.sha256 = sha256_of(options.file, counter);
+  if (!options.no_checksums) disk.sha256 = image::file_sha256(options.file, Counter{});
   fmt::print("{}", options.as_json ? disk_line(disk) : disk_text(disk));
 }
 
@@ -98,7 +86,7 @@ void inspect(const InspectOptions& options) {
 }  // namespace
 
 void add_image_command(CLI::App& app, int& exit_code) {
-  auto* image = app.add_subcommand("image", "Files that VMs are made of");
+  auto* image = app.add_subcommand("image", "What VMs are made of: files here, templates there");
   image->require_subcommand(1);
   auto options = std::make_shared<InspectOptions>();
   auto* command = image->add_subcommand(
@@ -111,6 +99,8 @@ void add_image_command(CLI::App& app, int& exit_code) {
     inspect(*options);
     exit_code = 0;
   });
+  add_file_commands(*image, exit_code);
+  add_server_commands(*image, exit_code);
 }
 
 }  // namespace px::cli

@@ -25,7 +25,7 @@ awaitable<void> with_client(asio::thread_pool& pool, pve::Instance instance, Wor
 
 }  // namespace
 
-void work_on(const pve::Instance& instance, Work work) {
+void work(const std::function<awaitable<void>(asio::thread_pool& pool)>& what) {
   asio::io_context io{1};
   asio::thread_pool pool{1};
   asio::cancellation_signal cancel;
@@ -40,7 +40,7 @@ void work_on(const pve::Instance& instance, Work work) {
     });
   });
   std::exception_ptr failure;
-  asio::co_spawn(io, with_client(pool, instance, std::move(work)),
+  asio::co_spawn(io, what(pool),
                  asio::bind_cancellation_slot(cancel.slot(), [&](std::exception_ptr error) {
                    failure = error;
                    signals.cancel();
@@ -48,6 +48,10 @@ void work_on(const pve::Instance& instance, Work work) {
   io.run();
   if (stopped) throw Error{Errc::cancelled, "stopped"};
   if (failure) std::rethrow_exception(failure);
+}
+
+void work_on(const pve::Instance& instance, Work on_client) {
+  work([&](asio::thread_pool& pool) { return with_client(pool, instance, on_client); });
 }
 
 }  // namespace px::cli

@@ -7,9 +7,11 @@
 
 namespace px::cli {
 
-/// Does some work on a server, to its end. Ctrl-C and SIGTERM cancel it, so that what it holds
-/// there (the SDN's lock) is given back; a second one ends it at once. Throws its error, or
-/// Error{cancelled}.
+/// Does some work to its end. Ctrl-C and SIGTERM cancel it, so that what it holds on a server (the
+/// SDN's lock) is given back; a second one ends it at once. Throws its error, or Error{cancelled}.
+void work(const std::function<awaitable<void>(asio::thread_pool& pool)>& what);
+
+/// The same with a client of a server.
 void work_on(const pve::Instance& instance, std::function<awaitable<void>(pve::Client&)> work);
 
 }  // namespace px::cli

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,6 +16,9 @@ struct BuiltIn {
   std::string_view file;  ///< qcow2, in one of image_directories()
   std::string_view how;   ///< how to get the file
 };
+
+/// All of them.
+std::span<const BuiltIn> built_ins();
 
 /// Throws Error{bad_input} naming the known ones.
 const BuiltIn& find_built_in(std::string_view name);

@@ -10,7 +10,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <fstream>
 
 namespace px::image {
 
@@ -139,14 +138,18 @@ Recipe recipe_of_backup(const TemplateRequest& request, pve::VolumeId archive,
   return recipe;
 }
 
-std::string file_sha256(const fs::path& path) {
-  std::ifstream file{path, std::ios::binary};
-  std::string piece(1 << 20, '\0');
+std::string file_sha256(
+    const fs::path& path,
+    const std::function<void(std::uint64_t done, std::uint64_t total)>& progress) {
+  const auto bytes = Window::of_file(path);
   Sha256 sum;
-  while (file.read(piece.data(), static_cast<std::streamsize>(piece.size())) || file.gcount() > 0) {
-    sum.update(std::string_view{piece}.substr(0, static_cast<std::size_t>(file.gcount())));
+  for (std::uint64_t at = 0; at < bytes.size();) {
+    const auto piece = bytes.read(at, 1U << 20U);
+    if (piece.empty()) throw_bad_input("file", path.string(), "it was cut off while it was read");
+    sum.update(piece);
+    at += piece.size();
+    if (progress) progress(at, bytes.size());
   }
-  if (!file.eof()) throw_bad_input("image", path.string(), "the file can't be read");
   return sum.hex();
 }
 

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -63,7 +64,9 @@ Recipe recipe_of(const TemplateRequest& request);
 Recipe recipe_of_backup(const TemplateRequest& request, pve::VolumeId archive,
                         std::string_view identity);
 
-/// SHA-256 of a file, in constant memory. Blocks. Throws Error{bad_input}.
-std::string file_sha256(const std::filesystem::path& path);
+/// SHA-256 of a file, in constant memory. Blocks. Throws Error{bad_input} when it can't be read.
+std::string file_sha256(
+    const std::filesystem::path& path,
+    const std::function<void(std::uint64_t done, std::uint64_t total)>& progress = {});
 
 }  // namespace px::image

@@ -1,0 +1,258 @@
+#include "cli/image_server.hpp"
+
+#include "cli/exit.hpp"
+#include "cli/table.hpp"
+#include "cli/work.hpp"
+#include "image/built_in.hpp"
+#include "image/inventory.hpp"
+#include "sandbox/images.hpp"
+#include "sandbox/instances.hpp"
+#include "sandbox/run.hpp"
+#include "support/json.hpp"
+#include "support/log.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+
+namespace px::cli {
+
+namespace {
+
+sandbox::RunLife life_of(const std::string& run) {
+  return sandbox::life_of(run, sandbox::process_environment());
+}
+
+/// A server and its images; nothing when it could not be looked at.
+struct Looked {
+  pve::Instance server;
+  std::optional<image::Inventory> inventory;
+};
+
+/// One that can't be looked at keeps nobody from seeing the others.
+std::vector<Looked> look_at_all(int& exit_code) {
+  std::vector<Looked> out;
+  for (auto& server : sandbox::read_instances(sandbox::process_environment())) {
+    Looked looked{std::move(server), std::nullopt};
+    try {
+      work_on(looked.server, [&looked](pve::Client& client) -> awaitable<void> {
+        looked.inventory = co_await image::take_inventory(
+            client, pve::NodeName::parse(looked.server.node));
+      });
+    } catch (const Error& error) {
+      if (error.kind == Errc::cancelled) throw;
+      fmt::print(stderr, "{}: {}\n", looked.server.host, error.what());
+      if (exit_code == 0) exit_code = exit_code_of(error);
+    }
+    out.push_back(std::move(looked));
+  }
+  return out;
+}
+
+// --- ls ------------------------------------------------------------------------------------------
+
+std::string state_of(const image::MadeTemplate& made) {
+  if (!made.is_ready) return fmt::format("made by run {}", made.run);
+  return made.clones.empty() ? "unused" : fmt::format("{} clones", made.clones.size());
+}
+
+json::value template_json(const image::MadeTemplate& made) {
+  json::array clones;
+  for (const auto& vmid : made.clones) clones.push_back(vmid.number());
+  return json::object{{"vmid", made.vm.vmid.number()},
+                      {"node", made.vm.node.text()},
+                      {"name", made.name},
+                      {"source", made.source},
+                      {"content_tag", made.content_tag},
+                      {"ready", made.is_ready},
+                      {"run", made.run},
+                      {"clones", std::move(clones)}};
+}
+
+void print_json(const Looked& looked) {
+  json::array templates;
+  for (const auto& made : looked.inventory->templates) templates.push_back(template_json(made));
+  json::array uploads;
+  for (const auto& file : looked.inventory->uploads) {
+    uploads.push_back(json::object{
+        {"volume", file.volume.text()}, {"run", file.run}, {"size_bytes", file.size}});
+  }
+  fmt::print("{}\n", boost::json::serialize(json::object{{"host", looked.server.host},
+                                                         {"templates", std::move(templates)},
+                                                         {"uploads", std::move(uploads)}}));
+}
+
+void print_tables(const Looked& looked) {
+  Table templates{{"TEMPLATE", "NAME", "SOURCE", "STATE", "CONTENT"}};
+  for (const auto& made : looked.inventory->templates) {
+    templates.add({made.vm.vmid.text(), made.name, made.source, state_of(made), made.content_tag});
+  }
+  Table uploads{{"UPLOAD", "RUN", "MB"}};
+  for (const auto& file : looked.inventory->uploads) {
+    uploads.add({file.volume.text(), file.run, std::to_string(file.size / 1'000'000)});
+  }
+  fmt::print("{}:\n", looked.server.host);
+  if (!templates.empty()) fmt::print("{}", templates.text());
+  if (!uploads.empty()) fmt::print("{}", uploads.text());
+  if (templates.empty() && uploads.empty()) fmt::print("no images of ours\n");
+}
+
+void print_built_ins() {
+  Table table{{"BUILT-IN", "FILE"}};
+  for (const auto& built_in : image::built_ins()) {
+    const auto file = image::file_of(built_in);
+    table.add({std::string{built_in.name}, file ? file->string() : "not here"});
+  }
+  fmt::print("{}", table.text());
+}
+
+int list(bool as_json) {
+  if (!as_json) print_built_ins();
+  int exit_code = 0;
+  for (const auto& looked : look_at_all(exit_code)) {
+    if (!looked.inventory) continue;
+    if (as_json) {
+      print_json(looked);
+    } else {
+      print_tables(looked);
+    }
+  }
+  return exit_code;
+}
+
+// --- bake ----------------------------------------------------------------------------------------
+
+struct BakeOptions {
+  std::string source;
+  bool uefi = false;
+  bool secure_boot = false;
+  std::string disk_controller;
+};
+
+/// A file by what it is, else a built-in.
+std::string source_field(const std::string& source) {
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(source, error)) return "built_in";
+  return source.ends_with(".ova") || source.ends_with(".ovf") ? "ova" : "disk";
+}
+
+int bake(const BakeOptions& options) {
+  const auto field = source_field(options.source);
+  json::object vm{{"vm_source_config", json::object{{field, options.source}}},
+                  {"nics", json::array{}}};
+  if (options.uefi) vm["uefi_boot"] = true;
+  if (options.secure_boot) vm["secure_boot"] = true;
+  if (!options.disk_controller.empty()) vm["disk_controller"] = options.disk_controller;
+  const auto spec = boost::json::serialize(
+      json::object{{"sdn_config", nullptr}, {"vms_config", json::array{std::move(vm)}}});
+  log::set_level(log::Level::info);
+  work([&spec](asio::thread_pool& pool) -> awaitable<void> {
+    sandbox::Run run{co_await asio::this_coro::executor, pool};
+    co_await run.prepare(spec);
+    co_await run.sweep(true);
+  });
+  return 0;
+}
+
+// --- rm, prune -----------------------------------------------------------------------------------
+
+using Choose = std::function<sandbox::ImageChoice(const image::Inventory&)>;
+
+void print_choice(const sandbox::ImageChoice& choice) {
+  Table table{{"WHAT", "", "WHY"}};
+  for (const auto& item : choice.remove) table.add({item.what, "goes", item.why});
+  for (const auto& item : choice.keep) table.add({item.what, "stays", item.why});
+  if (!table.empty()) fmt::print("{}", table.text());
+  std::fflush(stdout);
+}
+
+/// A mistyped name is found before anything is removed.
+void check_names(const std::vector<sandbox::ImageChoice>& choices,
+                 const std::vector<std::string>& names) {
+  for (const auto& name : names) {
+    const bool nowhere = std::ranges::all_of(choices, [&](const auto& choice) {
+      return std::ranges::find(choice.unknown, name) != choice.unknown.end();
+    });
+    if (nowhere) throw_bad_input("name", name, "no image of ours has it; see image ls");
+  }
+}
+
+int remove(const Choose& choose, const std::vector<std::string>& names, bool yes) {
+  int exit_code = 0;
+  const auto all = look_at_all(exit_code);
+  std::vector<sandbox::ImageChoice> choices;
+  for (const auto& looked : all) {
+    choices.push_back(looked.inventory ? choose(*looked.inventory) : sandbox::ImageChoice{});
+  }
+  if (exit_code == 0) check_names(choices, names);
+  bool something = false;
+  bool left = false;
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    if (all.size() > 1) fmt::print("{}:\n", all[i].server.host);
+    print_choice(choices[i]);
+    left = left || (!names.empty() && !choices[i].keep.empty());
+    if (choices[i].remove.empty()) continue;
+    something = true;
+    if (!yes) continue;
+    std::vector<std::string> rest;
+    work_on(all[i].server, [&](pve::Client& client) -> awaitable<void> {
+      rest = co_await sandbox::remove_images(client, choices[i]);
+    });
+    const auto count = choices[i].remove.size();
+    fmt::print(stderr, "{}: removed {} of {}.\n", all[i].server.host, count - rest.size(), count);
+    for (const auto& line : rest) fmt::print(stderr, "left: {}\n", line);
+    left = left || !rest.empty();
+  }
+  if (!something) fmt::print(stderr, "There is nothing to remove.\n");
+  if (something && !yes) fmt::print(stderr, "Nothing is removed yet; add --yes.\n");
+  if (exit_code != 0) return exit_code;
+  return left ? findings : 0;
+}
+
+}  // namespace
+
+void add_server_commands(CLI::App& image, int& exit_code) {
+  const auto as_json = std::make_shared<bool>(false);
+  auto* ls = image.add_subcommand("ls", "Built-ins, and the templates on the servers of PROXMOX_*");
+  ls->add_flag("--json", *as_json, "One JSON object a line, for each server");
+  ls->callback([as_json, &exit_code] { exit_code = list(*as_json); });
+
+  const auto baking = std::make_shared<BakeOptions>();
+  auto* bakes = image.add_subcommand("bake", "Makes the template of a source now, not at a task");
+  bakes->add_option("source", baking->source, "A built-in, an .ova, an .ovf or a disk image")
+      ->required();
+  bakes->add_flag("--uefi", baking->uefi, "For VMs with uefi_boot=True");
+  bakes->add_flag("--secure-boot", baking->secure_boot, "For VMs with secure_boot=True");
+  bakes->add_option("--disk-controller", baking->disk_controller, "scsi or ide")
+      ->check(CLI::IsMember({"scsi", "ide"}));
+  bakes->callback([baking, &exit_code] { exit_code = bake(*baking); });
+
+  const auto yes = std::make_shared<bool>(false);
+  const auto names = std::make_shared<std::vector<std::string>>();
+  auto* rm = image.add_subcommand(
+      "rm", "Removes templates and uploads of ours. Without --yes it only says which.");
+  rm->add_option("names", *names, "VMIDs, names or tags of templates, volumes of uploads")
+      ->required();
+  rm->add_flag("--yes", *yes, "Do it");
+  rm->callback([names, yes, &exit_code] {
+    const auto choose = [&](const image::Inventory& inventory) {
+      return sandbox::named_images(inventory, *names, life_of);
+    };
+    exit_code = remove(choose, *names, *yes);
+  });
+
+  auto* prune = image.add_subcommand(
+      "prune", "Removes templates and uploads that nothing uses. Without --yes it only says which.");
+  prune->add_flag("--yes", *yes, "Do it");
+  prune->callback([yes, &exit_code] {
+    const auto choose = [](const image::Inventory& inventory) {
+      return sandbox::unused_images(inventory, life_of);
+    };
+    exit_code = remove(choose, {}, *yes);
+  });
+}
+
+}  // namespace px::cli

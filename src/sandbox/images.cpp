@@ -1,0 +1,121 @@
+#include "sandbox/images.hpp"
+
+#include "pve/qemu.hpp"
+#include "pve/storage.hpp"
+#include "pve/tasks.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace px::sandbox {
+
+namespace {
+
+using namespace std::chrono_literals;
+using image::Inventory;
+using image::MadeTemplate;
+using image::UploadedFile;
+using Item = ImageChoice::Item;
+
+std::string clones_text(const MadeTemplate& made) {
+  std::vector<std::string> ids;
+  for (const auto& vmid : made.clones) ids.push_back(vmid.text());
+  return fmt::format("VM{} {} {} made of it", ids.size() == 1 ? "" : "s", fmt::join(ids, ", "),
+                     ids.size() == 1 ? "is" : "are");
+}
+
+/// Why it must stay; empty when it may go.
+std::string reason_to_keep(const MadeTemplate& made, const LifeOf& life_of) {
+  if (!made.clones.empty()) return clones_text(made);
+  if (made.is_ready) return "";
+  const auto life = life_of(made.run).life;
+  if (life == Life::alive) return fmt::format("run {} makes it", made.run);
+  if (life == Life::unknown) return fmt::format("run {}, of elsewhere, may be making it", made.run);
+  return "";
+}
+
+std::string reason_to_keep(const UploadedFile& file, const LifeOf& life_of) {
+  const auto life = life_of(file.run).life;
+  if (life == Life::alive) return fmt::format("run {} uses it", file.run);
+  return life == Life::unknown ? fmt::format("run {}, of elsewhere, may be using it", file.run) : "";
+}
+
+Item item_of(const MadeTemplate& made) {
+  return {fmt::format("{} {} ({})", made.is_ready ? "template" : "VM", made.vm.vmid, made.name),
+          made.is_ready ? "no VM is made of it" : "its maker died", made.vm};
+}
+
+Item item_of(const UploadedFile& file) {
+  return {"upload " + file.volume.text(), "its maker died", std::nullopt, file.volume};
+}
+
+template <class T>
+void choose(const T& thing, const LifeOf& life_of, ImageChoice& out) {
+  auto item = item_of(thing);
+  auto reason = reason_to_keep(thing, life_of);
+  if (reason.empty()) {
+    out.remove.push_back(std::move(item));
+  } else {
+    item.why = std::move(reason);
+    out.keep.push_back(std::move(item));
+  }
+}
+
+awaitable<void> remove_one(pve::Client& client, const Item& item) {
+  const auto limit = Deadline::after(5min);
+  if (item.vm) {
+    const auto upid = co_await pve::qemu::destroy(client, *item.vm, limit);
+    co_await pve::wait_for_task(client, upid, limit, "remove " + item.what);
+  } else {
+    const auto node = pve::NodeName::parse(client.instance().node);
+    const auto upid = co_await pve::storage::delete_volume(client, node, *item.upload, limit);
+    co_await pve::wait_for_task(client, upid, limit, "remove " + item.what);
+  }
+}
+
+}  // namespace
+
+ImageChoice unused_images(const Inventory& inventory, const LifeOf& life_of) {
+  ImageChoice out;
+  for (const auto& made : inventory.templates) choose(made, life_of, out);
+  for (const auto& file : inventory.uploads) choose(file, life_of, out);
+  return out;
+}
+
+ImageChoice named_images(const Inventory& inventory, const std::vector<std::string>& names,
+                         const LifeOf& life_of) {
+  ImageChoice out;
+  for (const auto& name : names) {
+    bool found = false;
+    for (const auto& made : inventory.templates) {
+      if (made.vm.vmid.text() != name && made.source != name && made.content_tag != name &&
+          made.name != name) {
+        continue;
+      }
+      found = true;
+      choose(made, life_of, out);
+    }
+    for (const auto& file : inventory.uploads) {
+      if (file.volume.text() != name) continue;
+      found = true;
+      choose(file, life_of, out);
+    }
+    if (!found) out.unknown.push_back(name);
+  }
+  return out;
+}
+
+awaitable<std::vector<std::string>> remove_images(pve::Client& client, ImageChoice choice) {
+  std::vector<std::string> left;
+  for (const auto& item : choice.remove) {
+    try {
+      co_await remove_one(client, item);
+    } catch (const Error& error) {
+      left.push_back(fmt::format("{}: {}", item.what, error.what()));
+    }
+  }
+  co_return left;
+}
+
+}  // namespace px::sandbox
