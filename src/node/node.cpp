@@ -8,7 +8,7 @@
 #include "node/network/sdn_routes.hpp"
 #include "node/server.hpp"
 #include "node/state.hpp"
-#include "node/storage.hpp"
+#include "node/storage/transfer_routes.hpp"
 #include "node/tasks.hpp"
 #include "node/vm/accelerator.hpp"
 #include "node/vm/routes.hpp"
@@ -54,7 +54,7 @@ struct Node::Impl {
         state{options.directory},
         access{state},
         tasks{executor, state, options.name},
-        storages{state.directory() / "storage", options.name, tasks, pool},
+        storages{state.directory() / "storage"},
         qemu{options.simulation ? QemuHost{} : find_qemu(options, state.directory())},
         hardware{options.simulation
                      ? "simulated machines"
@@ -68,7 +68,9 @@ struct Node::Impl {
         cluster{state, vms, options.simulation || qemu.accelerator == Accelerator::kvm} {
     access.add_routes(router);
     tasks.add_routes(router);
-    storages.add_routes(router);
+    const StorageServices storage_services{storages, tasks, vms.disks(), pool, options.name};
+    std::make_shared<StorageRoutes>(storage_services)->add_routes(router);
+    std::make_shared<TransferRoutes>(storage_services)->add_routes(router);
     cluster.add_routes(router);
     std::make_shared<SdnRoutes>(sdn, tasks, *networks)->add_routes(router);
     std::make_shared<FirewallRoutes>(firewall, sdn, *networks)->add_routes(router);

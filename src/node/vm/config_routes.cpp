@@ -24,6 +24,16 @@ std::vector<std::string> all_disk_names() {
   return names;
 }
 
+/// Under the first free `unusedN`.
+void add_unused(const Vm& vm, const std::string& volume, Options& set) {
+  for (int number = 0;; ++number) {
+    const std::string unused = fmt::format("unused{}", number);
+    if (vm.config.current.contains(unused) || set.contains(unused)) continue;
+    set[unused] = volume;
+    return;
+  }
+}
+
 }  // namespace
 
 struct ConfigRoutes::Request {
@@ -31,6 +41,7 @@ struct ConfigRoutes::Request {
   bool force = false;  ///< destroy the disks of removed drives
   bool skip_lock = false;
   std::string digest;
+  ImportOptions imports;
 };
 
 void ConfigRoutes::add_routes(Router& router) {
@@ -47,6 +58,7 @@ void ConfigRoutes::add_routes(Router& router) {
                &ConfigRoutes::read, false);
   add_vm_route(router, self, "GET", "/{vmid}/pending", {}, &ConfigRoutes::pending, false);
   add_vm_route(router, self, "PUT", "/{vmid}/config", change, &ConfigRoutes::write);
+  change.push_back({.name = "import-working-storage", .format = "pve-storage-id"});
   add_vm_route(router, self, "POST", "/{vmid}/config", change, &ConfigRoutes::write_in_task);
   add_vm_route(router, self, "PUT", "/{vmid}/resize",
                {{.name = "disk", .required = true, .one_of = all_disk_names()},
@@ -102,7 +114,8 @@ ConfigRoutes::Request ConfigRoutes::request_of(const Call& call) const {
                              .revert = call.words("revert")},
                   .force = call.flag("force"),
                   .skip_lock = VmServices::skip_lock(call),
-                  .digest = call.text_or("digest", "")};
+                  .digest = call.text_or("digest", ""),
+                  .imports = ImportOptions::of(call)};
   const ConfigChange& change = request.change;
   for (const auto& [key, names] :
        {std::pair{"delete", change.remove}, std::pair{"revert", change.revert}}) {
@@ -119,7 +132,7 @@ ConfigRoutes::Request ConfigRoutes::request_of(const Call& call) const {
   if (change.set.empty() && change.remove.empty() && change.revert.empty()) {
     throw ApiError{500, "no options specified"};
   }
-  for (const auto& drive : drives_of(change.set)) volumes_.check(drive);
+  for (const auto& drive : drives_of(change.set)) volumes_.check(drive, request.imports);
   return request;
 }
 
@@ -158,9 +171,34 @@ awaitable<void> ConfigRoutes::apply(VmPtr vm, Request request, TaskLog& log) {
       log.line(fmt::format("cannot delete '{}' - not set in current configuration!", name));
     }
   }
+  std::vector<std::string> made;
+  std::exception_ptr failure;
+  try {
+    co_await make_disks(vm->id, request, made, log);
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  if (failure) {
+    co_await shielded(drop_disks(std::move(made)));
+    std::rethrow_exception(failure);
+  }
+  const std::vector<std::string> removed = request.change.remove;
+  for (const auto& name : removed) co_await keep_disk(vm, name, request, log);
+  if (!vm->machine->status().running) keep_replaced_disks(*vm, request);
+  ConfigPlan plan = plan_change(vm->config, request.change, vm->machine->status().running);
+  auto failures = rebook_nics(services_.sdn, vm->id, vm->config.current, plan.config);
+  vm->config = std::move(plan.config);
+  services_.vms.save(*vm);
+  co_await apply_steps(vm, std::move(plan.steps), std::move(failures));
+}
+
+/// Makes the disks that are asked for; `made` names them, whatever becomes of the others.
+awaitable<void> ConfigRoutes::make_disks(int vmid, Request& request, std::vector<std::string>& made,
+                                         TaskLog& log) {
   for (auto drive : drives_of(request.change.set)) {
     if (Volumes::is_request(drive)) {
-      co_await volumes_.make(vm->id, drive, log);
+      co_await volumes_.make(vmid, drive, request.imports, log);
+      made.push_back(drive.volume);
     } else if (drive.is_cdrom() && !drive.is_empty()) {
       drive.properties.set("size", services_.vms.file_size(drive.volume));
     } else if (drive.is_cdrom()) {
@@ -168,13 +206,15 @@ awaitable<void> ConfigRoutes::apply(VmPtr vm, Request request, TaskLog& log) {
     }
     request.change.set[drive.name] = drive.print();
   }
-  const std::vector<std::string> removed = request.change.remove;
-  for (const auto& name : removed) co_await keep_disk(vm, name, request, log);
-  ConfigPlan plan = plan_change(vm->config, request.change, vm->machine->status().running);
-  auto failures = rebook_nics(services_.sdn, vm->id, vm->config.current, plan.config);
-  vm->config = std::move(plan.config);
-  services_.vms.save(*vm);
-  for (const auto& step : plan.steps) {
+}
+
+awaitable<void> ConfigRoutes::drop_disks(std::vector<std::string> made) {
+  for (const auto& volume : made) co_await volumes_.remove(volume);
+}
+
+awaitable<void> ConfigRoutes::apply_steps(VmPtr vm, std::vector<HotplugStep> steps,
+                                          std::map<std::string, std::string> failures) {
+  for (const auto& step : steps) {
     try {
       co_await take(vm, step);
       settle(vm->config, step.option);
@@ -186,7 +226,7 @@ awaitable<void> ConfigRoutes::apply(VmPtr vm, Request request, TaskLog& log) {
           fmt::format("unable to apply pending change {} : {}", step.option, error.message);
     }
   }
-  if (!plan.steps.empty()) services_.vms.save(*vm);
+  if (!steps.empty()) services_.vms.save(*vm);
   if (!failures.empty()) {
     throw ApiError{400, "Parameter verification failed.", std::move(failures)};
   }
@@ -260,11 +300,17 @@ awaitable<void> ConfigRoutes::keep_disk(VmPtr vm, std::string name, Request& req
     log.line(fmt::format("removed volume '{}'", drive.volume));
     co_return;
   }
-  for (int number = 0;; ++number) {
-    const std::string unused = fmt::format("unused{}", number);
-    if (vm->config.current.contains(unused) || request.change.set.contains(unused)) continue;
-    request.change.set[unused] = drive.volume;
-    co_return;
+  add_unused(*vm, drive.volume, request.change.set);
+}
+
+/// A disk whose drive gets another one stays, too.
+void ConfigRoutes::keep_replaced_disks(const Vm& vm, Request& request) const {
+  for (const auto& drive : drives_of(request.change.set)) {
+    const auto old = vm.config.current.find(drive.name);
+    if (old == vm.config.current.end()) continue;
+    const Drive before = Drive::parse(drive.name, old->second);
+    if (!Volumes::is_own_disk(vm.id, before) || before.volume == drive.volume) continue;
+    add_unused(vm, before.volume, request.change.set);
   }
 }
 

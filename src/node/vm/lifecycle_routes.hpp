@@ -26,7 +26,7 @@ class LifecycleRoutes : public std::enable_shared_from_this<LifecycleRoutes> {
   /// Runs `work`; when it fails or is stopped, removes what there is of the VM. A failure is told
   /// as `refusal` and its own text.
   awaitable<void> or_remove(VmPtr half_made, awaitable<void> work, std::string refusal);
-  awaitable<void> build(VmPtr vm, Options options, TaskLog& log);
+  awaitable<void> build(VmPtr vm, Options options, ImportOptions imports, TaskLog& log);
   awaitable<void> copy_disks(VmPtr source, VmPtr target, CloneRequest request, TaskLog& log);
   void check_linkable(const Vm& source) const;
   void join_networks(const Vm& vm, TaskLog& log);

@@ -1,6 +1,6 @@
 #pragma once
 #include "node/state.hpp"
-#include "node/storage.hpp"
+#include "node/storage/storages.hpp"
 #include "node/vm/command_line.hpp"
 #include "node/vm/disks.hpp"
 #include "node/vm/machine.hpp"
