@@ -1,6 +1,7 @@
 #include "node/node.hpp"
 
 #include "node/access.hpp"
+#include "node/backup/backup_routes.hpp"
 #include "node/cluster.hpp"
 #include "node/firewall/address_name_routes.hpp"
 #include "node/firewall/firewall_routes.hpp"
@@ -75,7 +76,9 @@ struct Node::Impl {
     std::make_shared<SdnRoutes>(sdn, tasks, *networks)->add_routes(router);
     std::make_shared<FirewallRoutes>(firewall, sdn, *networks)->add_routes(router);
     std::make_shared<AddressNameRoutes>(firewall, *networks)->add_routes(router);
-    add_vm_routes(router, VmServices{vms, tasks, cluster, sdn, firewall, *networks, pool});
+    const VmServices vm_services{vms, tasks, cluster, sdn, firewall, *networks, pool};
+    add_vm_routes(router, vm_services);
+    std::make_shared<BackupRoutes>(vm_services)->add_routes(router);
     ServerOptions server_options;
     server_options.port = options.port;
     server_options.node_name = options.name;

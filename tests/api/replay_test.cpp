@@ -51,8 +51,6 @@ const std::map<std::string, std::string> skipped{
     {"16 49", "the recording machine had no sendmail"},
     {"16 54", "the recording machine had no sendmail"},
     {"16 58", "the recording machine had no sendmail"},
-    {"16 62", "later"},
-    {"16 63", "later"},
     {"25 72", "the recording machine's DHCP server was down"},
     {"25 76", "the recording machine was down"},
     {"25 77", "the recording machine was down"},

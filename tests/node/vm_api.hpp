@@ -1,4 +1,5 @@
 #pragma once
+#include "node/backup/backup_routes.hpp"
 #include "node/cluster.hpp"
 #include "node/firewall/address_name_routes.hpp"
 #include "node/firewall/firewall_routes.hpp"
@@ -47,7 +48,9 @@ class VmApi {
     const StorageServices storage_services{storages_, tasks_, vms.disks(), threads_, "pve1"};
     std::make_shared<StorageRoutes>(storage_services)->add_routes(router_);
     std::make_shared<TransferRoutes>(storage_services)->add_routes(router_);
-    add_vm_routes(router_, VmServices{vms, tasks_, cluster_, sdn, firewall, *networks_, threads_});
+    const VmServices services{vms, tasks_, cluster_, sdn, firewall, *networks_, threads_};
+    add_vm_routes(router_, services);
+    std::make_shared<BackupRoutes>(services)->add_routes(router_);
     std::make_shared<SdnRoutes>(sdn, tasks_, *networks_)->add_routes(router_);
     std::make_shared<FirewallRoutes>(firewall, sdn, *networks_)->add_routes(router_);
     std::make_shared<AddressNameRoutes>(firewall, *networks_)->add_routes(router_);

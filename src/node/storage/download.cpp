@@ -1,6 +1,7 @@
 #include "node/storage/download.hpp"
 
 #include "node/storage/archive_io.hpp"
+#include "node/storage/temporary_path.hpp"
 #include "node/vm/process.hpp"
 #include "support/bytes.hpp"
 
@@ -28,18 +29,6 @@ std::vector<std::string> wget(bool verify_certificates, std::vector<std::string>
   argv.insert(argv.end(), {"--", url});
   return argv;
 }
-
-/// Removed with its owner, unless it was given another name.
-struct TemporaryFile {
-  explicit TemporaryFile(fs::path at) : path{std::move(at)} {}
-  ~TemporaryFile() {
-    std::error_code ignored;
-    fs::remove(path, ignored);
-  }
-  TemporaryFile(const TemporaryFile&) = delete;
-  TemporaryFile& operator=(const TemporaryFile&) = delete;
-  fs::path path;
-};
 
 /// Hands a growing file's lines on, and keeps the last one.
 class Follower {
@@ -79,7 +68,7 @@ awaitable<void> end(Process& process) {
 /// PVE ends with the tool's last line, or with its exit code when that line is empty
 /// (pve-common Tools.pm, run_command; exchange 16).
 awaitable<void> fetch(const Download& download, const fs::path& to, TaskLog& log) {
-  const TemporaryFile output{fs::path{to}.concat(".log")};
+  const TemporaryPath output{fs::path{to}.concat(".log")};
   auto process = Process::spawn(
       wget(download.verify_certificates, {"--progress=dot:giga", "-O", to.string()}, download.url),
       to.parent_path(), output.path);
@@ -177,7 +166,7 @@ awaitable<void> run_download(Download download, Disks& disks, asio::thread_pool&
     throw ApiError{
         500, fmt::format("refusing to override existing file '{}'", download.target.string())};
   }
-  const TemporaryFile file{download.spool / ("download-" + random_hex(16))};
+  const TemporaryPath file{download.spool / ("download-" + random_hex(16))};
   co_await fetch(download, file.path, log);
   if (!download.checksum.digest.empty()) {
     log.line("calculating checksum...");
@@ -190,7 +179,7 @@ awaitable<void> run_download(Download download, Disks& disks, asio::thread_pool&
     fs::rename(file.path, download.target);
   } else {
     log.line(fmt::format("decompressing {}", download.compression));
-    const TemporaryFile plain{fs::path{file.path}.concat(".plain")};
+    const TemporaryPath plain{fs::path{file.path}.concat(".plain")};
     co_await run_in_pool(threads, [&] { decompress(file.path, plain.path); });
     fs::rename(plain.path, download.target);
   }

@@ -30,12 +30,7 @@ void renew_identity(Options& options) {
   options["smbios1"] = smbios.print();
   if (option_or(options, "vmgenid") != "0") options["vmgenid"] = new_uuid();
   for (auto& [name, value] : options) {
-    if (!name.starts_with("net")) continue;
-    Properties nic{value};
-    const std::string model = nic.items().front().first;
-    nic.erase(model);
-    value = fmt::format("{}={},{}", model, new_mac(), nic.print());
-    if (value.ends_with(',')) value.pop_back();
+    if (is_nic_option(name)) value = with_new_mac(value);
   }
 }
 
@@ -62,7 +57,11 @@ void LifecycleRoutes::add_routes(Router& router) {
                with_options({vmid,
                              {.name = "pool"},
                              {.name = "start", .type = boolean},
-                             {.name = "import-working-storage", .format = "pve-storage-id"}}),
+                             {.name = "import-working-storage", .format = "pve-storage-id"},
+                             {.name = "archive", .max_length = 255},
+                             {.name = "force", .type = boolean, .needs = "archive"},
+                             {.name = "storage", .format = "pve-storage-id"},
+                             {.name = "unique", .type = boolean, .needs = "archive"}}),
                &LifecycleRoutes::create);
   add_vm_route(router, self, "GET", "/{vmid}", {}, &LifecycleRoutes::index, false);
   add_vm_route(router, self, "DELETE", "/{vmid}",
@@ -103,6 +102,7 @@ awaitable<json::value> LifecycleRoutes::index(Call& call) {
 }
 
 awaitable<json::value> LifecycleRoutes::create(Call& call) {
+  if (call.has("archive")) co_return co_await restore(call);
   const int vmid = static_cast<int>(call.number("vmid"));
   Options options = options_of(call);
   const ImportOptions imports = ImportOptions::of(call);

@@ -231,6 +231,21 @@ void Volumes::drop_name(const std::string& volume) const {
   fs::remove(path(volume), ignored);
 }
 
+awaitable<std::string> Volumes::adopt(int vmid, std::string storage, std::string format,
+                                      fs::path raw) const {
+  auto volume = reserve(storage, vmid, format);
+  co_await run_in_pool(services_.threads,
+                       [&disks = services_.vms.disks(), &raw, &format, image = path(volume)] {
+                         if (format == "raw") {
+                           fs::rename(raw, image);
+                         } else {
+                           disks.copy(raw, "raw", image, format);
+                           fs::remove(raw);
+                         }
+                       });
+  co_return volume;
+}
+
 awaitable<void> Volumes::remove(std::string volume) const {
   co_await run_in_pool(services_.threads, [image = path(volume)] {
     std::error_code ignored;

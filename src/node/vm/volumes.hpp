@@ -26,6 +26,10 @@ class Volumes {
   void turn_into_base(int vmid, Drive& drive) const;
   void drop_name(const std::string& volume) const;
 
+  /// Makes a volume of a raw file, which is gone afterwards; returns its id.
+  awaitable<std::string> adopt(int vmid, std::string storage, std::string format,
+                               std::filesystem::path raw) const;
+
   awaitable<void> remove(std::string volume) const;
   awaitable<void> resize(const Drive& drive, std::uint64_t bytes) const;
 
