@@ -1,5 +1,5 @@
 // vzdump and restore through the API, with qemu-img and machines that only pretend.
-#include "node/vm/process.hpp"
+#include "node/vm/accelerator.hpp"
 #include "vm_api.hpp"
 
 #include <gmock/gmock.h>
@@ -284,6 +284,43 @@ TEST(Backup, takesRunningVmsInEachMode) {
     }
     EXPECT_EQ((co_await backups(api)).size(), 3U);
   });
+}
+
+/// A real QEMU whose guest finds nothing to boot: only its disks matter.
+TEST(Backup, copiesTheDisksOfARunningQemu) {
+  const TemporaryDirectory directory;
+  QemuHost host;
+  host.version = installed_qemu_version(host.binary);
+  host.cpus = 1;
+  host.node_name = "pve1";
+  host.run_directory = directory.path / "run";
+  auto body = [](const fs::path& at, const QemuHost& about) -> awaitable<void> {
+    const auto executor = co_await asio::this_coro::executor;
+    VmApi api{executor, at, qemu_machines(executor, about)};
+    co_await make_vm(api, {{"memory", "64"}, {"scsihw", "virtio-scsi-pci"}});
+    EXPECT_EQ(co_await api.task("PUT", "/100/resize", {{"disk", "scsi0"}, {"size", "40M"}}), "OK");
+    EXPECT_EQ(co_await api.task("POST", "/100/status/start"), "OK");
+    EXPECT_EQ(co_await back_up(api, {{"vmid", "100"}, {"compress", "zstd"}}), "OK");
+    // Its jobs and files are gone: it can be done again.
+    EXPECT_EQ(co_await back_up(api, {{"vmid", "100"}, {"mode", "suspend"}}), "OK");
+    const auto status = co_await api.vm("GET", "/100/status/current");
+    EXPECT_EQ(json::text_at(status, "qmpstatus"), "running");
+    co_await api.vms.stop_all();
+    const auto list = co_await backups(api);
+    EXPECT_EQ(list.size(), 2U);
+    auto wanted = disk_bytes();
+    wanted.resize(40U << 20, '\0');
+    for (int vmid = 200; const auto& item : list) {
+      EXPECT_EQ(co_await api.task(
+                    "POST", "",
+                    {{"vmid", std::to_string(vmid)}, {"archive", json::text_at(item, "volid")}}),
+                "OK");
+      EXPECT_TRUE(guest_view(api, fmt::format("local:{0}/vm-{0}-disk-0.qcow2", vmid)) == wanted);
+      ++vmid;
+    }
+    EXPECT_TRUE(fs::is_empty(api.spool_folder()));
+  };
+  px::testing::run(body(directory.path, host));
 }
 
 TEST(Backup, refusesWhatItCannotDo) {
