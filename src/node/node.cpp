@@ -1,6 +1,7 @@
 #include "node/node.hpp"
 
 #include "node/access.hpp"
+#include "node/backup/backup_routes.hpp"
 #include "node/cluster.hpp"
 #include "node/firewall/address_name_routes.hpp"
 #include "node/firewall/firewall_routes.hpp"
@@ -8,7 +9,7 @@
 #include "node/network/sdn_routes.hpp"
 #include "node/server.hpp"
 #include "node/state.hpp"
-#include "node/storage.hpp"
+#include "node/storage/transfer_routes.hpp"
 #include "node/tasks.hpp"
 #include "node/vm/accelerator.hpp"
 #include "node/vm/routes.hpp"
@@ -52,7 +53,7 @@ struct Node::Impl {
         state{options.directory},
         access{state},
         tasks{executor, state, options.name},
-        storages{state.directory() / "storage", options.name, tasks, pool},
+        storages{state.directory() / "storage"},
         qemu{options.simulation ? QemuHost{} : find_qemu(options, state.directory())},
         hardware{options.simulation
                      ? "simulated machines"
@@ -66,12 +67,16 @@ struct Node::Impl {
         cluster{state, vms, options.simulation || qemu.accelerator == Accelerator::kvm} {
     access.add_routes(router);
     tasks.add_routes(router);
-    storages.add_routes(router);
+    const StorageServices storage_services{storages, tasks, vms.disks(), pool, options.name};
+    std::make_shared<StorageRoutes>(storage_services)->add_routes(router);
+    std::make_shared<TransferRoutes>(storage_services)->add_routes(router);
     cluster.add_routes(router);
     std::make_shared<SdnRoutes>(sdn, tasks, *networks)->add_routes(router);
     std::make_shared<FirewallRoutes>(firewall, sdn, *networks)->add_routes(router);
     std::make_shared<AddressNameRoutes>(firewall, *networks)->add_routes(router);
-    add_vm_routes(router, VmServices{vms, tasks, cluster, sdn, firewall, *networks, pool});
+    const VmServices vm_services{vms, tasks, cluster, sdn, firewall, *networks, pool};
+    add_vm_routes(router, vm_services);
+    std::make_shared<BackupRoutes>(vm_services)->add_routes(router);
     ServerOptions server_options;
     server_options.port = options.port;
     server_options.node_name = options.name;

@@ -67,8 +67,12 @@ std::optional<std::int64_t> to_integer(std::string_view text) {
   return number;
 }
 
+/// libstdc++ matches a `.*` by recursion: a value of many kilobytes would take the whole stack.
+constexpr std::size_t longest_match = 8192;
+
 /// Compiled once a pattern: compiling costs more than a whole request.
 bool matches(const std::string& value, const std::string& pattern) {
+  if (value.size() > longest_match) return false;
   thread_local std::map<std::string, std::regex> compiled;
   auto it = compiled.find(pattern);
   if (it == compiled.end()) it = compiled.emplace(pattern, std::regex{pattern}).first;

@@ -75,6 +75,8 @@ std::string difference(const node::Param& ours, const json::value& theirs) {
 std::string right_there(const json::value& call) {
   const auto* permissions = json::find(call, "permissions");
   const auto* check = permissions == nullptr ? nullptr : json::find(*permissions, "check");
+  // Of several that all must hold, the first is the one that a refusal names.
+  if (check != nullptr && check->at(0) == "and") check = &check->at(1);
   if (check == nullptr || check->at(0) != "perm") return {};
   std::vector<std::string> privileges;
   for (const auto& name : check->at(2).as_array()) privileges.emplace_back(name.as_string());

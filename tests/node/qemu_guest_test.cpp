@@ -194,6 +194,26 @@ TEST_F(QemuGuest, livesThroughTheApiFromImportToDestroy) {
   });
 }
 
+TEST_F(QemuGuest, isBackedUpWhileItRunsAndBootsFromTheBackup) {
+  with_node([this](VmApi& api) -> awaitable<void> {
+    co_await make_template(api);
+    EXPECT_EQ(co_await api.task("POST", "/101/status/start"), "OK");
+    co_await wait_for_agent(api, "/101");
+    co_await shell(api, "/101", "echo kept > /root/mark; sync");
+    const auto upid =
+        co_await api.send("POST", "/nodes/pve1/vzdump", {{"vmid", "101"}, {"compress", "zstd"}});
+    EXPECT_EQ(co_await api.end_of(upid), "OK");
+    EXPECT_EQ(co_await shell(api, "/101", "echo -n alive"), "alive");
+    const auto list =
+        co_await api.send("GET", "/nodes/pve1/storage/local/content", {{"content", "backup"}});
+    const auto archive = json::text_at(list.as_array().at(0), "volid");
+    EXPECT_EQ(co_await api.task("POST", "", {{"vmid", "102"}, {"archive", archive}}), "OK");
+    EXPECT_EQ(co_await api.task("POST", "/102/status/start"), "OK");
+    co_await wait_for_agent(api, "/102");
+    EXPECT_EQ(co_await shell(api, "/102", "cat /root/mark"), "kept\n");
+  });
+}
+
 TEST_F(QemuGuest, bootsUnderUefiAndShutsDownByItself) {
   if (host_.firmware.standard.code.empty()) GTEST_SKIP() << "no UEFI firmware";
   with_node([this](VmApi& api) -> awaitable<void> {

@@ -1,11 +1,12 @@
 #pragma once
+#include "node/backup/backup_routes.hpp"
 #include "node/cluster.hpp"
 #include "node/firewall/address_name_routes.hpp"
 #include "node/firewall/firewall_routes.hpp"
 #include "node/network/networks.hpp"
 #include "node/network/sdn_routes.hpp"
 #include "node/state.hpp"
-#include "node/storage.hpp"
+#include "node/storage/transfer_routes.hpp"
 #include "node/tasks.hpp"
 #include "node/vm/routes.hpp"
 #include "run.hpp"
@@ -36,7 +37,7 @@ class VmApi {
         VmHardware hardware, bool real_networks = false)
       : state_{directory},
         tasks_{executor, state_, "pve1"},
-        storages_{directory / "storage", "pve1", tasks_, threads_},
+        storages_{directory / "storage"},
         vms{state_, storages_, "pve1", std::move(hardware)},
         sdn{state_, "pve1"},
         firewall{state_, true},
@@ -44,12 +45,19 @@ class VmApi {
         cluster_{state_, vms, false} {
     tasks_.add_routes(router_);
     cluster_.add_routes(router_);
-    add_vm_routes(router_, VmServices{vms, tasks_, cluster_, sdn, firewall, *networks_, threads_});
+    const StorageServices storage_services{storages_, tasks_, vms.disks(), threads_, "pve1"};
+    std::make_shared<StorageRoutes>(storage_services)->add_routes(router_);
+    std::make_shared<TransferRoutes>(storage_services)->add_routes(router_);
+    const VmServices services{vms, tasks_, cluster_, sdn, firewall, *networks_, threads_};
+    add_vm_routes(router_, services);
+    std::make_shared<BackupRoutes>(services)->add_routes(router_);
     std::make_shared<SdnRoutes>(sdn, tasks_, *networks_)->add_routes(router_);
     std::make_shared<FirewallRoutes>(firewall, sdn, *networks_)->add_routes(router_);
     std::make_shared<AddressNameRoutes>(firewall, *networks_)->add_routes(router_);
   }
 
+  /// Who asks.
+  std::string user = "root@pam";
   /// The answer's `data`; throws ApiError.
   awaitable<json::value> send(std::string method, std::string path, Params params = {}) {
     std::map<std::string, std::string> in_path;
@@ -58,7 +66,7 @@ class VmApi {
     std::map<std::string, std::vector<std::string>> given;
     for (auto& [name, value] : params) given[name].push_back(std::move(value));
     Call call;
-    call.user = "root@pam";
+    call.user = user;
     call.method = method;
     call.path = path;
     check_parameters(*route, in_path, std::move(given), call);
@@ -110,6 +118,7 @@ class VmApi {
     std::ofstream{storages_.resolve(volume).path} << bytes;
   }
   std::filesystem::path path(const std::string& volume) { return storages_.resolve(volume).path; }
+  std::filesystem::path spool_folder() const { return storages_.spool_folder(); }
 
  private:
   asio::thread_pool threads_{2};

@@ -57,11 +57,23 @@ class Planner {
     for (const auto& name : change.revert) forget_pending(name);
     for (const auto& name : change.remove) remove(name);
     for (const auto& [name, value] : change.set) set(name, value);
+    drop_used();
     return std::move(plan_);
   }
 
  private:
   Options& current() { return plan_.config.current; }
+
+  /// A disk that a drive has again is no longer unused (qemu-server, write_vm_config).
+  void drop_used() {
+    std::set<std::string> used;
+    for (const auto* options : {&current(), &plan_.config.pending}) {
+      for (const auto& drive : drives_of(*options)) used.insert(drive.volume);
+    }
+    std::erase_if(current(), [&used](const auto& option) {
+      return option.first.starts_with("unused") && used.contains(option.second);
+    });
+  }
 
   void forget_pending(const std::string& name) {
     plan_.config.pending.erase(name);

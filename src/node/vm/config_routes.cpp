@@ -42,6 +42,16 @@ void check_tpm_version(const Options& before, const Options& after) {
   }
 }
 
+/// Under the first free `unusedN`.
+void add_unused(const Vm& vm, const std::string& volume, Options& set) {
+  for (int number = 0;; ++number) {
+    const std::string unused = fmt::format("unused{}", number);
+    if (vm.config.current.contains(unused) || set.contains(unused)) continue;
+    set[unused] = volume;
+    return;
+  }
+}
+
 }  // namespace
 
 struct ConfigRoutes::Request {
@@ -49,6 +59,7 @@ struct ConfigRoutes::Request {
   bool force = false;  ///< destroy the disks of removed drives
   bool skip_lock = false;
   std::string digest;
+  ImportOptions imports;
 };
 
 void ConfigRoutes::add_routes(Router& router) {
@@ -65,6 +76,7 @@ void ConfigRoutes::add_routes(Router& router) {
                &ConfigRoutes::read, false);
   add_vm_route(router, self, "GET", "/{vmid}/pending", {}, &ConfigRoutes::pending, false);
   add_vm_route(router, self, "PUT", "/{vmid}/config", change, &ConfigRoutes::write);
+  change.push_back({.name = "import-working-storage", .format = "pve-storage-id"});
   add_vm_route(router, self, "POST", "/{vmid}/config", change, &ConfigRoutes::write_in_task);
   add_vm_route(router, self, "PUT", "/{vmid}/resize",
                {{.name = "disk", .required = true, .one_of = all_disk_names()},
@@ -120,7 +132,8 @@ ConfigRoutes::Request ConfigRoutes::request_of(const Call& call, const Options& 
                              .revert = call.words("revert")},
                   .force = call.flag("force"),
                   .skip_lock = VmServices::skip_lock(call),
-                  .digest = call.text_or("digest", "")};
+                  .digest = call.text_or("digest", ""),
+                  .imports = ImportOptions::of(call)};
   const ConfigChange& change = request.change;
   for (const auto& [key, names] :
        {std::pair{"delete", change.remove}, std::pair{"revert", change.revert}}) {
@@ -138,7 +151,7 @@ ConfigRoutes::Request ConfigRoutes::request_of(const Call& call, const Options& 
   if (change.set.empty() && change.remove.empty() && change.revert.empty()) {
     throw ApiError{500, "no options specified"};
   }
-  for (const auto& drive : drives_of(change.set)) volumes_.check(drive);
+  for (const auto& drive : drives_of(change.set)) volumes_.check(drive, request.imports);
   return request;
 }
 
@@ -182,10 +195,42 @@ awaitable<void> ConfigRoutes::apply(VmPtr vm, Request request, TaskLog& log) {
     }
   }
   check_tpm_version(vm->config.current, request.change.set);
+  for (const auto& drive : drives_of(request.change.set)) {
+    new_cloud_init = new_cloud_init || wants_cloud_init(drive);
+  }
+  std::vector<std::string> made;
+  std::exception_ptr failure;
+  try {
+    co_await make_disks(vm->id, request, made, log);
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  if (failure) {
+    co_await shielded(drop_disks(std::move(made)));
+    std::rethrow_exception(failure);
+  }
+  const std::vector<std::string> removed = request.change.remove;
+  for (const auto& name : removed) co_await keep_disk(vm, name, request, log);
+  if (!vm->machine->status().running) keep_replaced_disks(*vm, request);
+  ConfigPlan plan = plan_change(vm->config, request.change, vm->machine->status().running);
+  auto failures = rebook_nics(services_.sdn, vm->id, vm->config.current, plan.config);
+  vm->config = std::move(plan.config);
+  if (new_cloud_init) CloudInitDrive::note(*vm);
+  services_.vms.save(*vm);
+  failures = co_await apply_steps(vm, std::move(plan.steps), std::move(failures));
+  co_await cloud_init_.drop_unused(vm, before);
+  if (!failures.empty()) {
+    throw ApiError{400, "Parameter verification failed.", std::move(failures)};
+  }
+}
+
+/// Makes the disks that are asked for; `made` names them, whatever becomes of the others.
+awaitable<void> ConfigRoutes::make_disks(int vmid, Request& request, std::vector<std::string>& made,
+                                         TaskLog& log) {
   for (auto drive : drives_of(request.change.set)) {
     if (Volumes::is_request(drive)) {
-      new_cloud_init = new_cloud_init || wants_cloud_init(drive);
-      co_await volumes_.make(vm->id, drive, log);
+      co_await volumes_.make(vmid, drive, request.imports, log);
+      made.push_back(drive.volume);
     } else if (drive.is_cdrom() && !drive.is_empty()) {
       drive.properties.set("size", services_.vms.file_size(drive.volume));
     } else if (drive.is_cdrom()) {
@@ -193,14 +238,16 @@ awaitable<void> ConfigRoutes::apply(VmPtr vm, Request request, TaskLog& log) {
     }
     request.change.set[drive.name] = drive.print();
   }
-  const std::vector<std::string> removed = request.change.remove;
-  for (const auto& name : removed) co_await keep_disk(vm, name, request, log);
-  ConfigPlan plan = plan_change(vm->config, request.change, vm->machine->status().running);
-  auto failures = rebook_nics(services_.sdn, vm->id, vm->config.current, plan.config);
-  vm->config = std::move(plan.config);
-  if (new_cloud_init) CloudInitDrive::note(*vm);
-  services_.vms.save(*vm);
-  for (const auto& step : plan.steps) {
+}
+
+awaitable<void> ConfigRoutes::drop_disks(std::vector<std::string> made) {
+  for (const auto& volume : made) co_await volumes_.remove(volume);
+}
+
+/// Returns what failed, by option, besides `failures`.
+awaitable<std::map<std::string, std::string>> ConfigRoutes::apply_steps(
+    VmPtr vm, std::vector<HotplugStep> steps, std::map<std::string, std::string> failures) {
+  for (const auto& step : steps) {
     try {
       co_await take(vm, step);
       settle(vm->config, step.option);
@@ -212,11 +259,8 @@ awaitable<void> ConfigRoutes::apply(VmPtr vm, Request request, TaskLog& log) {
           fmt::format("unable to apply pending change {} : {}", step.option, error.message);
     }
   }
-  if (!plan.steps.empty()) services_.vms.save(*vm);
-  co_await cloud_init_.drop_unused(vm, before);
-  if (!failures.empty()) {
-    throw ApiError{400, "Parameter verification failed.", std::move(failures)};
-  }
+  if (!steps.empty()) services_.vms.save(*vm);
+  co_return failures;
 }
 
 awaitable<void> ConfigRoutes::take(VmPtr vm, HotplugStep step) {
@@ -292,11 +336,17 @@ awaitable<void> ConfigRoutes::keep_disk(VmPtr vm, std::string name, Request& req
     log.line(fmt::format("removed volume '{}'", drive.volume));
     co_return;
   }
-  for (int number = 0;; ++number) {
-    const std::string unused = fmt::format("unused{}", number);
-    if (vm->config.current.contains(unused) || request.change.set.contains(unused)) continue;
-    request.change.set[unused] = drive.volume;
-    co_return;
+  add_unused(*vm, drive.volume, request.change.set);
+}
+
+/// A disk whose drive gets another one stays, too.
+void ConfigRoutes::keep_replaced_disks(const Vm& vm, Request& request) const {
+  for (const auto& drive : drives_of(request.change.set)) {
+    const auto old = vm.config.current.find(drive.name);
+    if (old == vm.config.current.end()) continue;
+    const Drive before = Drive::parse(drive.name, old->second);
+    if (!Volumes::is_own_disk(vm.id, before) || before.volume == drive.volume) continue;
+    add_unused(vm, before.volume, request.change.set);
   }
 }
 

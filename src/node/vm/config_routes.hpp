@@ -24,11 +24,17 @@ class ConfigRoutes : public std::enable_shared_from_this<ConfigRoutes> {
   awaitable<json::value> unlink(Call& call);
 
   Request request_of(const Call& call, const Options& before) const;
+  awaitable<void> make_disks(int vmid, Request& request, std::vector<std::string>& made,
+                             TaskLog& log);
+  awaitable<void> drop_disks(std::vector<std::string> made);
   /// The caller holds the lock.
   awaitable<void> apply(VmPtr vm, Request request, TaskLog& log);
+  awaitable<std::map<std::string, std::string>> apply_steps(
+      VmPtr vm, std::vector<HotplugStep> steps, std::map<std::string, std::string> failures);
   void enter_network(const Vm& vm, const std::string& nic, const Options& after);
   awaitable<void> take(VmPtr vm, HotplugStep step);
   awaitable<void> keep_disk(VmPtr vm, std::string name, Request& request, TaskLog& log);
+  void keep_replaced_disks(const Vm& vm, Request& request) const;
 
   VmServices services_;
   Volumes volumes_;

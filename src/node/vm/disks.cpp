@@ -4,6 +4,8 @@
 #include "support/json.hpp"
 #include "support/process.hpp"
 
+#include <algorithm>
+#include <array>
 #include <fstream>
 #include <string>
 #include <vector>
@@ -39,6 +41,29 @@ void make(const std::filesystem::path& image, std::vector<std::string> arguments
   }
 }
 
+json::value info(const std::filesystem::path& image, const std::string& format) {
+  return json::parse(qemu_img({"info", "-U", "-f", format, "--output=json", image.string()}),
+                     "qemu-img info");
+}
+
+/// Whether a VMDK consists of other files, by its first bytes: all but a sparse one (`KDMV`, or
+/// `COWD` of older ESX servers) is a text that names them, and so is a sparse one of capacity 0
+/// (VMware's Virtual Disk Format 1.1; QEMU block/vmdk.c).
+bool names_extents(const std::filesystem::path& image) {
+  constexpr std::size_t capacity = 12;
+  std::array<char, 20> head{};
+  std::ifstream{image, std::ios::binary}.read(head.data(), head.size());
+  const std::string_view magic{head.data(), 4};
+  if (magic == "COWD") return false;
+  return magic != "KDMV" ||
+         std::all_of(head.begin() + capacity, head.end(), [](char c) { return c == 0; });
+}
+
+[[noreturn]] void refuse_reference(const std::filesystem::path& image) {
+  throw Error{Errc::rejected, fmt::format("image '{}' is not trusted: it refers to another file",
+                                          image.filename().string())};
+}
+
 void touch(const std::filesystem::path& file) {
   std::filesystem::create_directories(file.parent_path());
   std::ofstream{file, std::ios::app};
@@ -46,17 +71,21 @@ void touch(const std::filesystem::path& file) {
 
 }  // namespace
 
+std::uint64_t QemuDisks::size(const Path& image, const std::string& format) {
+  return static_cast<std::uint64_t>(json::number_at(info(image, format), "virtual-size"));
+}
+
 std::uint64_t QemuDisks::size_of_import(const Path& image, const std::string& format) {
-  const json::value info = json::parse(
-      qemu_img({"info", "-U", "-f", format, "--output=json", image.string()}), "qemu-img info");
-  const json::value* details = json::find(info, "format-specific");
+  // Before QEMU looks: it opens what a descriptor names, over the network too.
+  if (format == "vmdk" && names_extents(image)) refuse_reference(image);
+  const json::value about = info(image, format);
+  const json::value* details = json::find(about, "format-specific");
   if (details != nullptr) details = json::find(*details, "data");
-  if (json::find(info, "backing-filename") != nullptr ||
+  if (json::find(about, "backing-filename") != nullptr ||
       (details != nullptr && json::find(*details, "data-file") != nullptr)) {
-    throw Error{Errc::rejected, fmt::format("image '{}' is not trusted: it refers to another file",
-                                            image.filename().string())};
+    refuse_reference(image);
   }
-  return static_cast<std::uint64_t>(json::number_at(info, "virtual-size"));
+  return static_cast<std::uint64_t>(json::number_at(about, "virtual-size"));
 }
 
 void QemuDisks::create(const Path& image, const std::string& format, std::uint64_t bytes) {
@@ -89,6 +118,10 @@ void QemuDisks::load_snapshot(const Path& image, const std::string& name) {
 
 void QemuDisks::delete_snapshot(const Path& image, const std::string& name) {
   qemu_img({"snapshot", "-q", "-d", name, image.string()});
+}
+
+std::uint64_t SimulatedDisks::size(const Path& image, const std::string& /*format*/) {
+  return std::filesystem::file_size(image);
 }
 
 std::uint64_t SimulatedDisks::size_of_import(const Path& image, const std::string& /*format*/) {

@@ -14,8 +14,10 @@ class Disks {
   using Path = std::filesystem::path;
   virtual ~Disks() = default;
 
-  /// Bytes that a guest sees. Refuses an image that names another file as its backing: what was
-  /// uploaded must not read the host's files.
+  /// Bytes that a guest sees.
+  virtual std::uint64_t size(const Path& image, const std::string& format) = 0;
+  /// The same of an image from outside. Refuses one that names another file, as its backing, its
+  /// data or an extent: what was uploaded must not read the host's files.
   virtual std::uint64_t size_of_import(const Path& image, const std::string& format) = 0;
   virtual void create(const Path& image, const std::string& format, std::uint64_t bytes) = 0;
   /// A qcow2 image that holds what differs from `base`.
@@ -35,6 +37,7 @@ class Disks {
 /// By qemu-img.
 class QemuDisks : public Disks {
  public:
+  std::uint64_t size(const Path& image, const std::string& format) override;
   std::uint64_t size_of_import(const Path& image, const std::string& format) override;
   void create(const Path& image, const std::string& format, std::uint64_t bytes) override;
   void create_linked(const Path& image, const Path& base, const std::string& base_format) override;
@@ -49,6 +52,7 @@ class QemuDisks : public Disks {
 /// Empty files in the right places.
 class SimulatedDisks : public Disks {
  public:
+  std::uint64_t size(const Path& image, const std::string& format) override;
   std::uint64_t size_of_import(const Path& image, const std::string& format) override;
   void create(const Path& image, const std::string& format, std::uint64_t bytes) override;
   void create_linked(const Path& image, const Path& base, const std::string& base_format) override;

@@ -31,12 +31,7 @@ void renew_identity(Options& options) {
   options["smbios1"] = smbios.print();
   if (option_or(options, "vmgenid") != "0") options["vmgenid"] = new_uuid();
   for (auto& [name, value] : options) {
-    if (!name.starts_with("net")) continue;
-    Properties nic{value};
-    const std::string model = nic.items().front().first;
-    nic.erase(model);
-    value = fmt::format("{}={},{}", model, new_mac(), nic.print());
-    if (value.ends_with(',')) value.pop_back();
+    if (is_nic_option(name)) value = with_new_mac(value);
   }
 }
 
@@ -60,7 +55,14 @@ void LifecycleRoutes::add_routes(Router& router) {
   add_vm_route(router, self, "GET", "", {{.name = "full", .type = boolean}},
                &LifecycleRoutes::list);
   add_vm_route(router, self, "POST", "",
-               with_options({vmid, {.name = "pool"}, {.name = "start", .type = boolean}}),
+               with_options({vmid,
+                             {.name = "pool"},
+                             {.name = "start", .type = boolean},
+                             {.name = "import-working-storage", .format = "pve-storage-id"},
+                             {.name = "archive", .max_length = 255},
+                             {.name = "force", .type = boolean, .needs = "archive"},
+                             {.name = "storage", .format = "pve-storage-id"},
+                             {.name = "unique", .type = boolean, .needs = "archive"}}),
                &LifecycleRoutes::create);
   add_vm_route(router, self, "GET", "/{vmid}", {}, &LifecycleRoutes::index, false);
   add_vm_route(router, self, "DELETE", "/{vmid}",
@@ -101,9 +103,11 @@ awaitable<json::value> LifecycleRoutes::index(Call& call) {
 }
 
 awaitable<json::value> LifecycleRoutes::create(Call& call) {
+  if (call.has("archive")) co_return co_await restore(call);
   const int vmid = static_cast<int>(call.number("vmid"));
   Options options = options_of(call, {});
-  for (const auto& drive : drives_of(options)) volumes_.check(drive);
+  const ImportOptions imports = ImportOptions::of(call);
+  for (const auto& drive : drives_of(options)) volumes_.check(drive, imports);
   const std::string pool = call.text_or("pool", "");
   if (!pool.empty()) services_.cluster.check_pool(pool);
   if (services_.vms.has(vmid)) {
@@ -119,9 +123,9 @@ awaitable<json::value> LifecycleRoutes::create(Call& call) {
   if (!pool.empty()) services_.cluster.join(pool, vmid);
   co_return services_.start_locked(
       "qmcreate", vm, call.user, true,
-      [self = shared_from_this(), options = std::move(options), start = call.flag("start")](
-          VmPtr made, TaskLog& log) -> awaitable<void> {
-        co_await self->or_remove(made, self->build(made, options, log),
+      [self = shared_from_this(), options = std::move(options), imports,
+       start = call.flag("start")](VmPtr made, TaskLog& log) -> awaitable<void> {
+        co_await self->or_remove(made, self->build(made, options, imports, log),
                                  fmt::format("unable to create VM {} - ", made->id));
         if (start) co_await self->services_.power_on(made, log);
       });
@@ -149,10 +153,11 @@ awaitable<void> LifecycleRoutes::or_remove(VmPtr half_made, awaitable<void> work
   throw ApiError{500, refusal + failure};
 }
 
-awaitable<void> LifecycleRoutes::build(VmPtr vm, Options options, TaskLog& log) {
+awaitable<void> LifecycleRoutes::build(VmPtr vm, Options options, ImportOptions imports,
+                                       TaskLog& log) {
   CloudInitDrive::check_single(vm->id, {}, options);
   for (auto drive : drives_of(options)) {
-    co_await volumes_.make(vm->id, drive, log);
+    co_await volumes_.make(vm->id, drive, imports, log);
     if (drive.is_cdrom() && !drive.is_empty() && !is_cloud_init_drive(vm->id, drive) &&
         !drive.properties.has("size")) {
       drive.properties.set("size", services_.vms.file_size(drive.volume));

@@ -4,7 +4,9 @@
 
 namespace px::node {
 
-/// How VMs come and go: the list, create, clone, template, destroy.
+class VmRestore;
+
+/// How VMs come and go: the list, create, restore, clone, template, destroy.
 /// Source: qemu-server API2/Qemu.pm; exchanges 04 and 10.
 ///
 /// A VM's id is taken before its task starts, with a `lock` until the task has done; what a failed
@@ -20,6 +22,7 @@ class LifecycleRoutes : public std::enable_shared_from_this<LifecycleRoutes> {
   awaitable<json::value> list(Call& call);
   awaitable<json::value> index(Call& call);
   awaitable<json::value> create(Call& call);
+  awaitable<json::value> restore(Call& call);
   awaitable<json::value> clone(Call& call);
   awaitable<json::value> make_template(Call& call);
   awaitable<json::value> destroy(Call& call);
@@ -27,7 +30,11 @@ class LifecycleRoutes : public std::enable_shared_from_this<LifecycleRoutes> {
   /// Runs `work`; when it fails or is stopped, removes what there is of the VM. A failure is told
   /// as `refusal` and its own text.
   awaitable<void> or_remove(VmPtr half_made, awaitable<void> work, std::string refusal);
-  awaitable<void> build(VmPtr vm, Options options, TaskLog& log);
+  awaitable<void> build(VmPtr vm, Options options, ImportOptions imports, TaskLog& log);
+  VmPtr restore_target(const Call& call, int vmid) const;
+  awaitable<void> look_and_restore(VmPtr vm, VmRestore& work, TaskLog& log);
+  awaitable<void> finish_restore(VmPtr vm, VmRestore& work, TaskLog& log);
+  awaitable<void> clear_for_restore(VmPtr vm, VmRestore& work, TaskLog& log);
   awaitable<void> copy_disks(VmPtr source, VmPtr target, CloneRequest request, TaskLog& log);
   void check_linkable(const Vm& source) const;
   /// Makes the VM's disks bases and marks it.

@@ -95,6 +95,9 @@ class Machine {
                                         const std::vector<std::string>& drives, bool memory) = 0;
   virtual awaitable<void> delete_snapshot(const std::string& name,
                                           const std::vector<std::string>& drives) = 0;
+  /// Copies the drives of the running guest, all as they are at one moment, into raw files that are
+  /// there and as large as their disks. The guest goes on meanwhile.
+  virtual awaitable<void> copy_disks(std::map<std::string, std::filesystem::path> targets) = 0;
   /// Tells the machine that the disk `drive` of its running guest has now so many bytes.
   virtual awaitable<void> resize_disk(const std::string& drive, std::uint64_t bytes) = 0;
 };

@@ -1,6 +1,7 @@
 #include "node/vm/qemu_machine.hpp"
 
 #include "node/vm/devices.hpp"
+#include "node/vm/running_disks.hpp"
 
 #include <algorithm>
 #include <fstream>
@@ -297,6 +298,10 @@ awaitable<void> QemuMachine::delete_snapshot(const std::string& name,
                                              const std::vector<std::string>& drives) {
   co_await qmp_.run_job("snapshot-delete", {{"tag", name}, {"devices", nodes_of(drives)}},
                         snapshot_limit);
+}
+
+awaitable<void> QemuMachine::copy_disks(std::map<std::string, std::filesystem::path> targets) {
+  co_await copy_running_disks(qmp_, std::move(targets));
 }
 
 awaitable<void> QemuMachine::resize_disk(const std::string& drive, std::uint64_t bytes) {

@@ -37,6 +37,7 @@ class QemuMachine : public Machine {
                                 bool memory) override;
   awaitable<void> delete_snapshot(const std::string& name,
                                   const std::vector<std::string>& drives) override;
+  awaitable<void> copy_disks(std::map<std::string, std::filesystem::path> targets) override;
   awaitable<void> resize_disk(const std::string& drive, std::uint64_t bytes) override;
 
  private:

@@ -230,6 +230,11 @@ awaitable<void> SimulatedMachine::delete_snapshot(const std::string& name,
   co_return;
 }
 
+awaitable<void> SimulatedMachine::copy_disks(
+    std::map<std::string, std::filesystem::path> /*targets*/) {
+  co_return;  // a simulated disk is all zeros, as the files are
+}
+
 awaitable<void> SimulatedMachine::resize_disk(const std::string& /*drive*/,
                                               std::uint64_t /*bytes*/) {
   co_return;

@@ -123,13 +123,17 @@ void Vms::save(const Vm& vm) const {
   if (vm.exists) state_.write(config_name(vm.id), vm.config.print());
 }
 
-void Vms::remove(Vm& vm) {
-  const int vmid = vm.id;
+void Vms::remove_disks(const Vm& vm) const {
   for (const auto& storage : storages_.all()) {
     if (!storage.holds("images")) continue;
     std::error_code ignored;
-    std::filesystem::remove_all(storage.folder / "images" / std::to_string(vmid), ignored);
+    std::filesystem::remove_all(storage.folder / "images" / std::to_string(vm.id), ignored);
   }
+}
+
+void Vms::remove(Vm& vm) {
+  const int vmid = vm.id;
+  remove_disks(vm);
   vm.machine->discard();
   vm.exists = false;
   state_.remove(config_name(vmid));
@@ -212,6 +216,14 @@ std::string new_mac() {
   const std::string bytes = random_bytes(3);
   const auto at = [&bytes](std::size_t i) { return static_cast<unsigned char>(bytes[i]); };
   return fmt::format("BC:24:11:{:02X}:{:02X}:{:02X}", at(0), at(1), at(2));
+}
+
+std::string with_new_mac(const std::string& nic) {
+  Properties properties{nic};
+  const std::string model = properties.items().front().first;
+  properties.erase(model);
+  const std::string rest = properties.print();
+  return fmt::format("{}={}{}{}", model, new_mac(), rest.empty() ? "" : ",", rest);
 }
 
 }  // namespace px::node

@@ -1,6 +1,6 @@
 #pragma once
 #include "node/state.hpp"
-#include "node/storage.hpp"
+#include "node/storage/storages.hpp"
 #include "node/vm/command_line.hpp"
 #include "node/vm/disks.hpp"
 #include "node/vm/machine.hpp"
@@ -65,6 +65,8 @@ class Vms {
   void save(const Vm& vm) const;
   /// Forgets the VM and removes its configuration and all files in its image folders.
   void remove(Vm& vm);
+  /// Removes all files in the VM's image folders.
+  void remove_disks(const Vm& vm) const;
 
   /// Waits for the VM's lock; throws ApiError 500 "can't lock file '...' - got timeout" after
   /// `limit`, or that the VM is gone.
@@ -102,5 +104,7 @@ class Vms {
 std::string new_uuid();
 /// In Proxmox's range BC:24:11.
 std::string new_mac();
+/// A NIC's text with a new MAC.
+std::string with_new_mac(const std::string& nic);
 
 }  // namespace px::node

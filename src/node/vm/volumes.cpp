@@ -66,7 +66,7 @@ bool Volumes::is_request(const Drive& drive) {
   return wants_cloud_init(drive) || parse_request(drive.volume).has_value();
 }
 
-void Volumes::check(const Drive& drive) const {
+void Volumes::check(const Drive& drive, const ImportOptions& imports) const {
   const Storages& storages = services_.vms.storages();
   if (drive.is_empty()) return;
   if (wants_cloud_init(drive)) {
@@ -108,11 +108,7 @@ void Volumes::check(const Drive& drive) const {
                               "'import-from' requires special syntax - use <storage "
                               "ID>:0,import-from=<source>");
   }
-  const std::string source = drive.properties.get("import-from");
-  if (source.starts_with('/')) {
-    throw ApiError{500, "Only root can pass arbitrary filesystem paths."};
-  }
-  storages.resolve(source);
+  import_.check(drive, imports);
 }
 
 std::string Volumes::format_of(const std::string& volume) {
@@ -171,7 +167,7 @@ void Volumes::reserve_cloud_init(int vmid, Drive& drive, const std::string& stor
   const std::ofstream created{image};
 }
 
-awaitable<void> Volumes::make(int vmid, Drive& drive, TaskLog& log) const {
+awaitable<void> Volumes::make(int vmid, Drive& drive, ImportOptions imports, TaskLog& log) const {
   if (wants_cloud_init(drive)) {
     reserve_cloud_init(vmid, drive, storage_of(drive.volume));
     log.line(fmt::format("{}: successfully created disk '{}'", drive.name, drive.print()));
@@ -179,16 +175,18 @@ awaitable<void> Volumes::make(int vmid, Drive& drive, TaskLog& log) const {
   }
   const auto request = parse_request(drive.volume);
   if (!request) co_return;
-  const std::string source = drive.properties.get("import-from");
-  if (drive.bus() == "efidisk" && source.empty()) {
+  const bool imported = drive.properties.has("import-from");
+  if (drive.bus() == "efidisk" && !imported) {
     co_await make_efi_variables(vmid, drive, log);
     co_return;
   }
   // Variables are always qcow2: a snapshot of the VM must be able to hold them.
   if (drive.bus() == "efidisk") drive.properties.set("format", "qcow2");
-  std::string format = drive.properties.get("format", "raw");
   std::uint64_t bytes = 0;
-  if (source.empty()) {
+  if (imported) {
+    bytes = co_await import(vmid, drive, std::move(imports), log);
+  } else {
+    const std::string format = drive.properties.get("format", "raw");
     bytes = drive.is_state() ? tpm_state_bytes
                              : static_cast<std::uint64_t>(request->gib * double{1U << 30});
     drive.volume = reserve(request->storage, vmid, format);
@@ -197,34 +195,33 @@ awaitable<void> Volumes::make(int vmid, Drive& drive, TaskLog& log) const {
     co_await run_in_pool(services_.threads,
                          [&disks = services_.vms.disks(), image = path(drive.volume), format,
                           bytes] { disks.create(image, format, bytes); });
-  } else {
-    const fs::path from = path(source);
-    const std::string from_format = format_of(source);
-    if (!fs::exists(from)) {
-      throw Error{Errc::not_found, fmt::format("failed to stat '{}'", from.string())};
-    }
-    // An import keeps its format, but for those that a disk can't have here.
-    if (!drive.properties.has("format")) format = from_format == "qcow2" ? "qcow2" : "raw";
-    log.line(fmt::format("create full clone of drive ({})", source));
-    drive.volume = reserve(request->storage, vmid, format);
-    log.line(fmt::format("allocated target volume '{}'", drive.volume));
-    bytes = co_await run_in_pool(
-        services_.threads,
-        [&disks = services_.vms.disks(), from, from_format, image = path(drive.volume), format] {
-          const auto size = disks.size_of_import(from, from_format);
-          if (from_format == format) {
-            // As it is: no decompression, and a file system may share the blocks.
-            fs::copy_file(from, image, fs::copy_options::overwrite_existing);
-          } else {
-            disks.copy(from, from_format, image, format);
-          }
-          return size;
-        });
   }
   drive.properties.erase("import-from");
   drive.properties.erase("format");
   drive.properties.set("size", print_size(bytes));
   log.line(fmt::format("{}: successfully created disk '{}'", drive.name, drive.print()));
+}
+
+awaitable<std::uint64_t> Volumes::import(int vmid, Drive& drive, ImportOptions imports,
+                                         TaskLog& log) const {
+  const std::string from = drive.properties.get("import-from");
+  const DiskImport::Source source = co_await import_.open(vmid, from, std::move(imports), log);
+  const std::string format =
+      drive.properties.get("format", DiskImport::default_format(from, source.format));
+  const std::string made = reserve(storage_of(drive.volume), vmid, format);
+  log.line(fmt::format("allocated target volume '{}'", made));
+  std::exception_ptr failure;
+  try {
+    const auto bytes = co_await run_in_pool(services_.threads, [&] {
+      return DiskImport::copy(services_.vms.disks(), source, path(made), format);
+    });
+    drive.volume = made;
+    co_return bytes;
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  drop_name(made);
+  std::rethrow_exception(failure);
 }
 
 awaitable<void> Volumes::make_efi_variables(int vmid, Drive& drive, TaskLog& log) const {
@@ -286,6 +283,21 @@ void Volumes::turn_into_base(int vmid, Drive& drive) const {
 void Volumes::drop_name(const std::string& volume) const {
   std::error_code ignored;
   fs::remove(path(volume), ignored);
+}
+
+awaitable<std::string> Volumes::adopt(int vmid, std::string storage, std::string format,
+                                      fs::path raw) const {
+  auto volume = reserve(storage, vmid, format);
+  co_await run_in_pool(services_.threads,
+                       [&disks = services_.vms.disks(), &raw, &format, image = path(volume)] {
+                         if (format == "raw") {
+                           fs::rename(raw, image);
+                         } else {
+                           disks.copy(raw, "raw", image, format);
+                           fs::remove(raw);
+                         }
+                       });
+  co_return volume;
 }
 
 awaitable<void> Volumes::remove(std::string volume) const {

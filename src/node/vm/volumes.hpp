@@ -1,5 +1,5 @@
 #pragma once
-#include "node/vm/routes.hpp"
+#include "node/vm/disk_import.hpp"
 
 namespace px::node {
 
@@ -7,17 +7,17 @@ namespace px::node {
 /// the option then names it. Source: exchanges 04, 08 and 10.
 class Volumes {
  public:
-  explicit Volumes(VmServices services) : services_{services} {}
+  explicit Volumes(VmServices services) : services_{services}, import_{services_} {}
 
   /// Whether the drive asks for a new disk: `STORAGE:GIB`, with `import-from` or without, or
   /// `STORAGE:cloudinit`.
   static bool is_request(const Drive& drive);
   /// What can be seen before the work: storages and syntax. For a drive that names a volume, that
   /// it is there. Throws ApiError 400 or 500.
-  void check(const Drive& drive) const;
+  void check(const Drive& drive, const ImportOptions& imports) const;
 
   /// Makes the disk; afterwards the drive names it, with its size.
-  awaitable<void> make(int vmid, Drive& drive, TaskLog& log) const;
+  awaitable<void> make(int vmid, Drive& drive, ImportOptions imports, TaskLog& log) const;
   /// An empty image for a VM's cloud-init drive; afterwards the drive names it. Throws ApiError 500
   /// when there is one.
   void reserve_cloud_init(int vmid, Drive& drive, const std::string& storage) const;
@@ -29,6 +29,10 @@ class Volumes {
   /// until drop_old_name(), so that the configuration always names a file that is there.
   void turn_into_base(int vmid, Drive& drive) const;
   void drop_name(const std::string& volume) const;
+
+  /// Makes a volume of a raw file, which is gone afterwards; returns its id.
+  awaitable<std::string> adopt(int vmid, std::string storage, std::string format,
+                               std::filesystem::path raw) const;
 
   awaitable<void> remove(std::string volume) const;
   awaitable<void> resize(const Drive& drive, std::uint64_t bytes) const;
@@ -46,9 +50,12 @@ class Volumes {
   /// A free `vm-ID-disk-N.EXT` in the VM's folder; the file is made at once, so that it is taken.
   std::string reserve(const std::string& storage, int vmid, const std::string& format) const;
   std::filesystem::path path(const std::string& volume) const;
+  awaitable<std::uint64_t> import(int vmid, Drive& drive, ImportOptions imports,
+                                  TaskLog& log) const;
   awaitable<void> make_efi_variables(int vmid, Drive& drive, TaskLog& log) const;
 
   VmServices services_;
+  DiskImport import_;
 };
 
 }  // namespace px::node

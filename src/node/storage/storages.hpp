@@ -1,6 +1,5 @@
 #pragma once
 #include "node/route.hpp"
-#include "node/tasks.hpp"
 
 #include <filesystem>
 #include <string>
@@ -15,6 +14,8 @@ struct Storage {
   std::vector<std::string> content;  ///< iso, import, images, ...
   std::filesystem::path folder;
   bool holds(std::string_view what) const;
+  /// Where the files of a content type are.
+  std::filesystem::path folder_of(std::string_view what) const;
 };
 
 /// A volume id: STORAGE:REST, where REST is `iso/a.iso`, `import/a.qcow2`,
@@ -25,13 +26,16 @@ struct Volume {
   std::string storage;
   std::string content;
   std::filesystem::path path;
+
+  /// The VM whose disk it is, by its folder; 0 = none.
+  int owner() const;
 };
 
-/// The storages `local` (iso, import, images) and `local-lvm` (images), in the state directory.
+/// The storages `local` (iso, import, images, backup) and `local-lvm` (images), in the state
+/// directory.
 class Storages {
  public:
-  Storages(std::filesystem::path directory, std::string node, Tasks& tasks,
-           asio::thread_pool& pool);
+  explicit Storages(std::filesystem::path directory);
 
   const std::vector<Storage>& all() const noexcept { return storages_; }
   /// Throws ApiError 500 "storage 'x' does not exist".
@@ -46,23 +50,7 @@ class Storages {
   /// Where uploads are written while they come in.
   std::filesystem::path spool_folder() const { return spool_; }
 
-  void add_routes(Router& router);
-
  private:
-  Volume named(const Call& call) const;
-  json::object summary(const Storage& storage) const;
-  std::vector<json::value> list_files(const Storage& storage, const std::string& content) const;
-  awaitable<json::value> list(Call& call);
-  awaitable<json::value> configuration(Call& call);
-  awaitable<json::value> status(Call& call);
-  awaitable<json::value> content(Call& call);
-  awaitable<json::value> volume(Call& call);
-  awaitable<json::value> remove(Call& call);
-  awaitable<json::value> upload(Call& call);
-
-  std::string node_;
-  Tasks& tasks_;
-  asio::thread_pool& pool_;
   std::filesystem::path spool_;
   std::vector<Storage> storages_;
 };
