@@ -39,8 +39,8 @@ std::vector<Looked> look_at_all(int& exit_code) {
     Looked looked{std::move(server), std::nullopt};
     try {
       work_on(looked.server, [&looked](pve::Client& client) -> awaitable<void> {
-        looked.inventory = co_await image::take_inventory(
-            client, pve::NodeName::parse(looked.server.node));
+        looked.inventory =
+            co_await image::take_inventory(client, pve::NodeName::parse(looked.server.node));
       });
     } catch (const Error& error) {
       if (error.kind == Errc::cancelled) throw;
@@ -77,8 +77,8 @@ void print_json(const Looked& looked) {
   for (const auto& made : looked.inventory->templates) templates.push_back(template_json(made));
   json::array uploads;
   for (const auto& file : looked.inventory->uploads) {
-    uploads.push_back(json::object{
-        {"volume", file.volume.text()}, {"run", file.run}, {"size_bytes", file.size}});
+    uploads.push_back(
+        json::object{{"volume", file.volume.text()}, {"run", file.run}, {"size_bytes", file.size}});
   }
   fmt::print("{}\n", boost::json::serialize(json::object{{"host", looked.server.host},
                                                          {"templates", std::move(templates)},
@@ -245,7 +245,8 @@ void add_server_commands(CLI::App& image, int& exit_code) {
   });
 
   auto* prune = image.add_subcommand(
-      "prune", "Removes templates and uploads that nothing uses. Without --yes it only says which.");
+      "prune",
+      "Removes templates and uploads that nothing uses. Without --yes it only says which.");
   prune->add_flag("--yes", *yes, "Do it");
   prune->callback([yes, &exit_code] {
     const auto choose = [](const image::Inventory& inventory) {

@@ -45,8 +45,11 @@ awaitable<void> add_templates(pve::Client& client, pve::NodeName node, Inventory
   const auto vms = co_await pve::qemu::list(client, node);
   for (const auto& vm : vms) {
     const bool ours = std::ranges::find(vm.tags, "inspect") != vm.tags.end();
-    MadeTemplate made{{node, vm.vmid}, vm.name, source_of(vm.tags),
-                      tag_beginning(vm.tags, content_prefix), vm.is_template};
+    MadeTemplate made{{node, vm.vmid},
+                      vm.name,
+                      source_of(vm.tags),
+                      tag_beginning(vm.tags, content_prefix),
+                      vm.is_template};
     if (!ours || (!made.is_ready && made.content_tag.empty())) continue;
     if (!made.is_ready) {
       const auto description = co_await description_of(client, made.vm);

@@ -13,10 +13,10 @@ namespace px::image {
 struct MadeTemplate {
   pve::VmRef vm;
   std::string name;
-  std::string source;            ///< builtin-debian13-small, ova-victim-12345...; may be empty
-  std::string content_tag;       ///< inspect-src-...; empty: of the existing provider
-  bool is_ready = false;         ///< else it is being made, or its maker died
-  std::string run{};             ///< that makes it; empty when it is ready
+  std::string source;       ///< builtin-debian13-small, ova-victim-12345...; may be empty
+  std::string content_tag;  ///< inspect-src-...; empty: of the existing provider
+  bool is_ready = false;    ///< else it is being made, or its maker died
+  std::string run{};        ///< that makes it; empty when it is ready
   std::vector<pve::Vmid> clones{};
 };
 

@@ -29,7 +29,15 @@ std::string disk_file(const NewAppliance& appliance, std::size_t index) {
 // --- the descriptor ------------------------------------------------------------------------------
 
 /// CIM_ResourceAllocationSettingData, ResourceType (DMTF DSP1041).
-enum class Resource : int { cpu = 3, memory = 4, ide = 5, scsi = 6, nic = 10, disk = 17, sata = 20 };
+enum class Resource : int {
+  cpu = 3,
+  memory = 4,
+  ide = 5,
+  scsi = 6,
+  nic = 10,
+  disk = 17,
+  sata = 20
+};
 
 class Hardware {
  public:
@@ -39,10 +47,10 @@ class Hardware {
   int add(Resource type, const std::string& name,
           const std::vector<std::pair<const char*, std::string>>& more) {
     const int id = ++last_id_;
-    std::map<std::string, std::string> elements{{"rasd:ElementName", name},
-                                                {"rasd:InstanceID", std::to_string(id)},
-                                                {"rasd:ResourceType",
-                                                 std::to_string(static_cast<int>(type))}};
+    std::map<std::string, std::string> elements{
+        {"rasd:ElementName", name},
+        {"rasd:InstanceID", std::to_string(id)},
+        {"rasd:ResourceType", std::to_string(static_cast<int>(type))}};
     for (const auto& [key, value] : more) elements.emplace(std::string{"rasd:"} + key, value);
     auto item = section_.append_child("Item");
     for (const auto& [key, value] : elements) {
@@ -64,9 +72,9 @@ void add_hardware(pugi::xml_node system, const NewAppliance& appliance) {
   auto section = system.append_child("VirtualHardwareSection");
   add_info(section, "Virtual hardware");
   Hardware hardware{section};
-  hardware.add(Resource::cpu, fmt::format("{} virtual CPUs", appliance.vcpus),
-               {{"AllocationUnits", "hertz * 10^6"},
-                {"VirtualQuantity", std::to_string(appliance.vcpus)}});
+  hardware.add(
+      Resource::cpu, fmt::format("{} virtual CPUs", appliance.vcpus),
+      {{"AllocationUnits", "hertz * 10^6"}, {"VirtualQuantity", std::to_string(appliance.vcpus)}});
   hardware.add(Resource::memory, fmt::format("{} MB of memory", appliance.memory_mib),
                {{"AllocationUnits", "byte * 2^20"},
                 {"VirtualQuantity", std::to_string(appliance.memory_mib)}});
@@ -102,7 +110,8 @@ void add_hardware(pugi::xml_node system, const NewAppliance& appliance) {
 
 class Tar {
  public:
-  explicit Tar(const fs::path& path) : path_{path}, writer_{archive_write_new(), &archive_write_free} {
+  explicit Tar(const fs::path& path)
+      : path_{path}, writer_{archive_write_new(), &archive_write_free} {
     archive_write_set_format_ustar(writer_.get());
     check(archive_write_open_filename(writer_.get(), path.c_str()));
   }
@@ -119,7 +128,8 @@ class Tar {
     while (bytes.read(piece.data(), static_cast<std::streamsize>(piece.size())) ||
            bytes.gcount() > 0) {
       const auto count = static_cast<std::size_t>(bytes.gcount());
-      if (archive_write_data(writer_.get(), piece.data(), count) != static_cast<la_ssize_t>(count)) {
+      if (archive_write_data(writer_.get(), piece.data(), count) !=
+          static_cast<la_ssize_t>(count)) {
         check(ARCHIVE_FATAL);
       }
     }
@@ -180,8 +190,8 @@ DiskSizes convert(const fs::path& disk, const fs::path& target) {
     throw Error{Errc::unsupported, error.said}.with_hint("Install qemu-utils.");
   }
   if (done.exit_code != 0) {
-    throw Error{Errc::rejected, fmt::format("{}: {}", disk.string(),
-                                            boost::algorithm::trim_copy(done.errors))};
+    throw Error{Errc::rejected,
+                fmt::format("{}: {}", disk.string(), boost::algorithm::trim_copy(done.errors))};
   }
   return {fs::file_size(target), read_disk_header(target).virtual_size};
 }

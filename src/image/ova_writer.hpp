@@ -14,9 +14,10 @@ struct NewAppliance {
   int memory_mib = 2048;
   bool uefi = false;
   bool windows = false;
-  std::string disk_controller = "scsi";      ///< scsi, ide, sata
-  std::string nic_model = "e1000";           ///< e1000, vmxnet3, virtio
-  std::vector<std::filesystem::path> disks;  ///< any format that qemu-img reads, the first one boots
+  std::string disk_controller = "scsi";  ///< scsi, ide, sata
+  std::string nic_model = "e1000";       ///< e1000, vmxnet3, virtio
+  std::vector<std::filesystem::path>
+      disks;  ///< any format that qemu-img reads, the first one boots
 };
 
 /// Writes `target`, beside which there is room for the disks once more; at a failure it is not

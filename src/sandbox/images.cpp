@@ -38,7 +38,8 @@ std::string reason_to_keep(const MadeTemplate& made, const LifeOf& life_of) {
 std::string reason_to_keep(const UploadedFile& file, const LifeOf& life_of) {
   const auto life = life_of(file.run).life;
   if (life == Life::alive) return fmt::format("run {} uses it", file.run);
-  return life == Life::unknown ? fmt::format("run {}, of elsewhere, may be using it", file.run) : "";
+  return life == Life::unknown ? fmt::format("run {}, of elsewhere, may be using it", file.run)
+                               : "";
 }
 
 Item item_of(const MadeTemplate& made) {

@@ -40,11 +40,11 @@ TEST(UnusedImages, areTemplatesWithoutClonesAndWhatTheDeadLeft) {
               ElementsAre(Field(&ImageChoice::Item::what, "template 102 (inspect-free)"),
                           Field(&ImageChoice::Item::what, "VM 104 (inspect-lost)"),
                           Field(&ImageChoice::Item::what, "upload local:import/lost.raw")));
-  EXPECT_THAT(choice.keep,
-              ElementsAre(Field(&ImageChoice::Item::why, "VM 201 is made of it"),
-                          Field(&ImageChoice::Item::why, "run aaaaaaaa makes it"),
-                          Field(&ImageChoice::Item::why, "run ffffffff, of elsewhere, may be making it"),
-                          Field(&ImageChoice::Item::why, "run aaaaaaaa uses it")));
+  EXPECT_THAT(choice.keep, ElementsAre(Field(&ImageChoice::Item::why, "VM 201 is made of it"),
+                                       Field(&ImageChoice::Item::why, "run aaaaaaaa makes it"),
+                                       Field(&ImageChoice::Item::why,
+                                             "run ffffffff, of elsewhere, may be making it"),
+                                       Field(&ImageChoice::Item::why, "run aaaaaaaa uses it")));
 }
 
 TEST(NamedImages, areFoundByNumberTagAndName) {

@@ -2,8 +2,8 @@
 
 #include "node/storage/archive_io.hpp"
 #include "node/storage/temporary_path.hpp"
-#include "support/process.hpp"
 #include "support/bytes.hpp"
+#include "support/process.hpp"
 
 #include <boost/algorithm/string/case_conv.hpp>
 #include <boost/algorithm/string/trim.hpp>

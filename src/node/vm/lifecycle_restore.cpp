@@ -56,7 +56,7 @@ awaitable<json::value> LifecycleRoutes::restore(Call& call) {
   RestoreRequest request{.archive = {},
                          .storage = call.text_or("storage", ""),
                          .unique = call.flag("unique"),
-                         .overrides = options_of(call)};
+                         .overrides = options_of(call, {})};
   for (const auto& [name, value] : request.overrides) {
     if (is_drive_option(name)) {
       throw ApiError::parameter(name, "option conflicts with option 'archive'");

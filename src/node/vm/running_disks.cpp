@@ -1,6 +1,7 @@
 #include "node/vm/running_disks.hpp"
 
 #include "node/vm/command_line.hpp"
+#include "node/vm/devices.hpp"
 
 #include <algorithm>
 

@@ -1,6 +1,6 @@
 #pragma once
-#include "support/process.hpp"
 #include "node/vm/vm_config.hpp"
+#include "support/process.hpp"
 
 #include <filesystem>
 
