@@ -3,75 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from .conftest import COMMAND, Node
+from .conftest import CommandLine
 
 RUN = "1a2b3c4d"
-
-
-class CommandLine:
-    """A simulated node of its own, and a home of its own."""
-
-    def __init__(self, directory: Path) -> None:
-        self.node = Node(directory / "node")
-        self.home = directory / "home"
-
-    def environment(self) -> dict[str, str]:
-        return {**self.node.environment(), "XDG_STATE_HOME": str(self.home)}
-
-    def run(self, *words: str, stdin: int = subprocess.DEVNULL) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [COMMAND, *words],
-            env=self.environment(),
-            stdin=stdin,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-
-    def answer(self, text: str, *words: str) -> subprocess.CompletedProcess[str]:
-        """As a person at a terminal who types `text`."""
-        ours, theirs = pty.openpty()
-        try:
-            os.write(ours, text.encode())
-            return self.run(*words, stdin=theirs)
-        finally:
-            os.close(ours)
-            os.close(theirs)
-
-    def ask(self, path: str, data: dict[str, Any] | None = None, method: str | None = None) -> Any:
-        return self.node.ask("/api2/json" + path, data, method)
-
-    def zones(self) -> list[str]:
-        return sorted(zone["zone"] for zone in self.ask("/cluster/sdn/zones?pending=1"))
-
-    def add_zone(self, zone: str, vnet: str, alias: str) -> None:
-        self.ask("/cluster/sdn/zones", {"zone": zone, "type": "simple"})
-        self.ask("/cluster/sdn/vnets", {"vnet": vnet, "zone": zone, "alias": alias})
-
-    def switch_firewall_off(self) -> None:
-        self.ask("/cluster/firewall/options", {"enable": 0}, "PUT")
-
-    def firewall(self) -> bool:
-        return bool(self.ask("/cluster/firewall/options").get("enable"))
-
-
-@pytest.fixture
-def line(tmp_path: Path) -> Iterator[CommandLine]:
-    made = CommandLine(tmp_path)
-    made.node.start(simulated=True)
-    yield made
-    made.node.stop()
 
 
 def test_net_ls_says_when_there_is_nothing(line: CommandLine) -> None:

@@ -1,4 +1,4 @@
-"""`proxmox-sandbox image inspect`: what it prints where, and its exit codes. No server."""
+"""`proxmox-sandbox image`: what it prints where, and its exit codes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import json
 import subprocess
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from .conftest import COMMAND
+from .conftest import COMMAND, CommandLine
 
 OVF = Path(__file__).parent.parent / "image" / "ovf" / "virtualbox.ovf"
 DISK = "attacker-disk001.vmdk"
@@ -103,3 +104,76 @@ def test_a_disk_that_needs_another_file_is_refused(tmp_path: Path) -> None:
     done = inspect(over)
     assert done.returncode == 2
     assert "backing file" in done.stderr
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Path:
+    path = tmp_path / "router.raw"
+    path.write_bytes(b"x" * 512)
+    return path
+
+
+def templates(line: CommandLine) -> list[dict[str, Any]]:
+    done = line.run("image", "ls", "--json")
+    assert done.returncode == 0, done.stderr
+    found: list[dict[str, Any]] = json.loads(done.stdout)["templates"]
+    return found
+
+
+def test_a_template_is_baked_listed_and_pruned(line: CommandLine, disk: Path) -> None:
+    done = line.run("image", "bake", str(disk))
+    assert done.returncode == 0, done.stderr
+    assert "making a template of router.raw" in done.stderr
+    (made,) = templates(line)
+    assert (made["name"], made["source"]) == ("inspect-router", "disk-router-512")
+    assert "unused" in line.run("image", "ls").stdout
+    kept = line.run("image", "prune")
+    assert kept.returncode == 0 and "add --yes" in kept.stderr
+    assert len(templates(line)) == 1
+    assert line.run("image", "prune", "--yes").returncode == 0
+    assert templates(line) == []
+
+
+def test_a_template_with_clones_stays(line: CommandLine, disk: Path) -> None:
+    line.run("image", "bake", str(disk))
+    (made,) = templates(line)
+    line.ask(f"/nodes/proxmox/qemu/{made['vmid']}/clone", {"newid": 300})
+    done = line.run("image", "rm", str(made["vmid"]), "--yes")
+    assert done.returncode == 1
+    assert "VM 300 is made of it" in done.stdout
+    assert len(templates(line)) == 1
+
+
+def test_a_name_that_nobody_has_is_told(line: CommandLine) -> None:
+    done = line.run("image", "rm", "4711", "--yes")
+    assert done.returncode == 2
+    assert 'name: is "4711"; no image of ours has it' in done.stderr
+
+
+def test_a_built_ins_file_is_put_where_it_is_looked_for(line: CommandLine, disk: Path) -> None:
+    cache = {"XDG_CACHE_HOME": str(line.home), "PROXMOX_SANDBOX_IMAGES": ""}
+    done = subprocess.run(
+        [COMMAND, "image", "add", "debian13-small", "--from", disk],
+        env={**line.environment(), **cache},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    put = Path(done.stdout.strip())
+    assert put == line.home / "proxmox-sandbox" / "images" / "debian13-small.qcow2"
+    assert put.read_bytes() == disk.read_bytes()
+
+
+def test_an_ova_is_made_of_any_disk_and_not_over_another_file(tmp_path: Path, disk: Path) -> None:
+    made = tmp_path / "made.ova"
+    words = [COMMAND, "image", "to-ova", disk, "-o", made, "--memory", "1024", "--uefi"]
+    assert subprocess.run(words, capture_output=True).returncode == 0
+    shown = json.loads(inspect(made, "--json").stdout)
+    assert (shown["memory_mib"], shown["firmware"], shown["manifest_checked"]) == (
+        1024,
+        "efi",
+        True,
+    )
+    again = subprocess.run(words, capture_output=True, text=True)
+    assert again.returncode == 2 and "it is there already" in again.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["made.ova", "router.raw"]

@@ -30,11 +30,8 @@ def image() -> Path:
 @pytest.fixture(scope="module")
 def ova(image: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("ova") / "box.ova"
-    subprocess.run(
-        [COMMAND, "image", "to-ova", image, "-o", made, "--uefi", "--memory", "640", "--cores", "1"]
-        + ["--nic", "virtio"],
-        check=True,
-    )
+    words = ["--uefi", "--memory", "640", "--cores", "1", "--nic", "virtio"]
+    subprocess.run([COMMAND, "image", "to-ova", image, "-o", made, *words], check=True)
     return made
 
 
