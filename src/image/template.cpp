@@ -17,8 +17,6 @@ namespace {
 
 using boost::algorithm::to_lower_copy;
 
-constexpr int most_scsi = 30;  // scsi0..scsi30 (qemu-server, Drive.pm)
-
 bool has_tag(const pve::qemu::VmSummary& vm, const std::string& tag) {
   return std::any_of(vm.tags.begin(), vm.tags.end(),
                      [&](const auto& t) { return to_lower_copy(t) == tag; });
@@ -48,43 +46,6 @@ void check_firmware(const TemplateRequest& request, const Template& base) {
 }
 
 }  // namespace
-
-std::string cd_drive_of(const pve::qemu::VmConfigMap& config) {
-  for (const auto& [option, value] : config.values) {
-    const bool drive =
-        option.starts_with("scsi") || option.starts_with("ide") || option.starts_with("sata");
-    if (drive && value.starts_with("none") && value.find("media=cdrom") != std::string::npos) {
-      return option;
-    }
-  }
-  if (config.get("scsihw").starts_with("virtio-scsi")) {
-    for (int i = 1; i <= most_scsi; ++i) {
-      const auto option = fmt::format("scsi{}", i);
-      if (config.get(option).empty()) return option;
-    }
-  }
-  // On q35 an IDE drive hangs on AHCI, which small kernels lack (pve-practice section 1).
-  const bool q35 = config.get("machine").find("q35") != std::string::npos;
-  if (!q35 && config.get("ide2").empty()) return "ide2";
-  return {};
-}
-
-std::string boot_disk(const pve::qemu::VmConfigMap& config) {
-  const auto is_disk = [&](const std::string& option) {
-    const auto value = config.get(option);
-    return !value.empty() && value.find("media=cdrom") == std::string::npos;
-  };
-  auto order = config.get("boot");
-  if (order.starts_with("order=")) {
-    for (const auto& option : pve::qemu::split_tags(order.substr(6))) {
-      if (!pve::qemu::is_card(option) && is_disk(option)) return option;
-    }
-  }
-  for (const auto* option : {"scsi0", "virtio0", "ide0", "sata0"}) {
-    if (is_disk(option)) return option;
-  }
-  return {};
-}
 
 Templates::Templates(pve::Client& client, pve::NodeName node, std::string storage, std::string run,
                      std::string birth_note, std::function<bool(const std::string& note)> is_dead)

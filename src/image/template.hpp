@@ -19,13 +19,6 @@ struct Template {
   pve::qemu::VmConfigMap config;
 };
 
-/// The CD-ROM drive for media, to be set to `none,media=cdrom` before a clone starts: one that is
-/// there already, else a SCSI one, which needs no AHCI in the guest; empty when none can be had.
-std::string cd_drive_of(const pve::qemu::VmConfigMap& config);
-
-/// The drive that a VM boots from by `boot: order=`, else its first disk; empty for none.
-std::string boot_disk(const pve::qemu::VmConfigMap& config);
-
 /// The templates of one node, looked up once and kept. Not thread-safe: one I/O thread.
 class Templates {
  public:

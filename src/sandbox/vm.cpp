@@ -1,20 +1,17 @@
 #include "guest/agent_channel.hpp"
+#include "image/drives.hpp"
 #include "pve/agent.hpp"
 #include "pve/firewall.hpp"
 #include "pve/qemu.hpp"
 #include "pve/sdn.hpp"
-#include "pve/snapshot.hpp"
 #include "pve/tasks.hpp"
 #include "sandbox/native_options.hpp"
 #include "sandbox/removal.hpp"
 #include "sandbox/sandbox.hpp"
 #include "support/bytes.hpp"
-#include "support/json.hpp"
 
 #include <boost/algorithm/string/erase.hpp>
 #include <fmt/format.h>
-
-#include <cmath>
 
 namespace px::sandbox {
 
@@ -57,34 +54,13 @@ std::string boot_disk_of(const image::Template& base) {
   return base.config.get(image::boot_disk(base.config));
 }
 
-/// Where its disks are: STORAGE of STORAGE:...
-std::string storage_of_disk(const image::Template& base) {
-  const auto disk = boot_disk_of(base);
-  return disk.substr(0, disk.find(':'));
-}
-
 /// The templates that people brought lie where they lie; a linked clone stays there.
 bool needs_copy(const VmSpec& spec, const image::Template& base) {
-  return spec.storage && *spec.storage != storage_of_disk(base);
-}
-
-/// Of a drive's `size=`, rounded up; 0 when it has none.
-int gib_of(const std::string& drive) {
-  const auto at = drive.find("size=");
-  if (at == std::string::npos) return 0;
-  std::size_t used = 0;
-  const auto number = std::stod(drive.substr(at + 5), &used);
-  const auto unit = drive.substr(at + 5 + used, 1);
-  const double gib = unit == "T"   ? number * 1024
-                     : unit == "G" ? number
-                     : unit == "M" ? number / 1024
-                     : unit == "K" ? number / 1024 / 1024
-                                   : number / 1024 / 1024 / 1024;
-  return static_cast<int>(std::ceil(gib));
+  return spec.storage && *spec.storage != image::storage_of_drive(boot_disk_of(base));
 }
 
 void check_disk_size(const VmSpec& spec, const image::Template& base) {
-  const auto has = gib_of(boot_disk_of(base));
+  const auto has = image::gib_of_drive(boot_disk_of(base));
   if (!spec.disk_gb || *spec.disk_gb >= has) return;
   throw_bad_input(spec.field + ".disk_gb", std::to_string(*spec.disk_gb),
                   fmt::format("the disk of {} has {} GiB, and disks only grow",
@@ -237,13 +213,14 @@ awaitable<void> Vm::configure(image::Template base) {
   if (spec_.cpu) changes.add("cpu", *spec_.cpu);
   if (spec_.machine) changes.add("machine", *spec_.machine);
   if (spec_.tpm && base.config.get("tpmstate0").empty()) {
-    changes.add("tpmstate0", storage_of_disk(base) + ":1,version=v2.0");
+    changes.add("tpmstate0", image::storage_of_drive(boot_disk_of(base)) + ":1,version=v2.0");
   }
+  auto after = base.config;
   for (const auto& [option, value] : native_options(spec_)) {
     changes.add(option, value);
-    base.config.values[option] = value;
+    after.values[option] = value;
   }
-  drive_ = spec_.is_sandbox ? image::cd_drive_of(base.config) : "";
+  drive_ = spec_.is_sandbox ? image::cd_drive_of(after) : "";
   if (!drive_.empty() && base.config.get(drive_).empty()) changes.add(drive_, "none,media=cdrom");
   co_await fit_cards(base, changes);
   co_await pve::qemu::set_config(host_->client(), *vm_, std::move(changes),
@@ -254,7 +231,7 @@ awaitable<void> Vm::configure(image::Template base) {
 }
 
 awaitable<void> Vm::grow_disk(const image::Template& base) {
-  if (!spec_.disk_gb || *spec_.disk_gb == gib_of(boot_disk_of(base))) co_return;
+  if (!spec_.disk_gb || *spec_.disk_gb == image::gib_of_drive(boot_disk_of(base))) co_return;
   const auto limit = Deadline::after(task_limit);
   auto begin = [this, limit, disk = image::boot_disk(base.config)] {
     return pve::qemu::resize(host_->client(), *vm_, disk, *spec_.disk_gb, limit);
@@ -460,89 +437,6 @@ awaitable<void> Vm::write_file(std::string path, std::string contents) {
     co_await guest->write_file(std::move(what), std::move(bytes));
   };
   return run(shared_from_this(), std::move(path), std::move(contents));
-}
-
-namespace {
-
-/// "one, two" or "none".
-awaitable<std::string> snapshot_names(pve::Client& client, pve::VmRef vm) {
-  std::vector<std::string> names;
-  for (const auto& snapshot : co_await pve::snapshot::list(client, vm)) {
-    names.push_back(snapshot.name);
-  }
-  co_return names.empty() ? "none" : fmt::format("{}", fmt::join(names, ", "));
-}
-
-}  // namespace
-
-/// Waits for the task that `request` begins. A name that is missing or taken is the caller's
-/// mistake, and no reason to give the VM up.
-awaitable<void> Vm::change_snapshot(std::string name, std::string what,
-                                    awaitable<pve::Upid> request, Deadline limit) {
-  auto& client = host_->client();
-  std::optional<Error> failure;
-  try {
-    const auto upid = co_await std::move(request);
-    co_await pve::wait_for_task(client, upid, limit,
-                                fmt::format("{} {} of {}", what, name, text()));
-    co_return;
-  } catch (const Error& error) {
-    failure = error;
-  }
-  if (failure->kind != Errc::not_found && failure->kind != Errc::already_exists) throw *failure;
-  const bool taken = failure->kind == Errc::already_exists;
-  const auto names = co_await snapshot_names(client, *vm_);
-  throw_bad_input("snapshot", name,
-                  fmt::format("{} has {}{}", text(), names, taken ? " already" : ""));
-}
-
-awaitable<void> Vm::create_snapshot(std::string name, std::string description) {
-  auto run = [](std::shared_ptr<Vm> self, std::string label, std::string note) -> awaitable<void> {
-    self->guest();
-    const auto limit = Deadline::after(task_limit);
-    co_await self->change_snapshot(
-        label, "snapshot",
-        pve::snapshot::create(self->host_->client(), *self->vm_, label, true, note, limit), limit);
-  };
-  return run(shared_from_this(), std::move(name), std::move(description));
-}
-
-awaitable<void> Vm::restore_snapshot(std::string name) {
-  auto run = [](std::shared_ptr<Vm> self, std::string label) -> awaitable<void> {
-    self->guest();
-    const auto limit = Deadline::after(task_limit);
-    co_await self->change_snapshot(
-        label, "restore", pve::snapshot::rollback(self->host_->client(), *self->vm_, label, limit),
-        limit);
-    co_await self->wait_for_agent();
-  };
-  return run(shared_from_this(), std::move(name));
-}
-
-awaitable<void> Vm::delete_snapshot(std::string name) {
-  auto run = [](std::shared_ptr<Vm> self, std::string label) -> awaitable<void> {
-    self->guest();
-    const auto limit = Deadline::after(task_limit);
-    co_await self->change_snapshot(
-        label, "delete snapshot",
-        pve::snapshot::remove(self->host_->client(), *self->vm_, label, limit), limit);
-  };
-  return run(shared_from_this(), std::move(name));
-}
-
-awaitable<std::string> Vm::list_snapshots() {
-  auto run = [](std::shared_ptr<Vm> self) -> awaitable<std::string> {
-    json::array out;
-    for (const auto& item : co_await pve::snapshot::list(self->host_->client(), *self->vm_)) {
-      out.push_back(json::object{{"name", item.name},
-                                 {"description", item.description},
-                                 {"parent", item.parent},
-                                 {"snaptime", item.time},
-                                 {"vmstate", item.with_memory}});
-    }
-    co_return boost::json::serialize(out);
-  };
-  return run(shared_from_this());
 }
 
 }  // namespace px::sandbox

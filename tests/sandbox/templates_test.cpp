@@ -231,6 +231,18 @@ TEST_F(TemplateOnNode, takesTheServersOptionsOfTheConfiguration) {
   EXPECT_EQ(json::number_at(options, "tablet"), 0);
 }
 
+TEST_F(TemplateOnNode, addsDevicesOfTheConfigurationBesideItsOwn) {
+  node_.call("POST", "/cluster/sdn/zones", "zone=office&type=simple");
+  node_.call("POST", "/cluster/sdn/vnets", "zone=office&vnet=office");
+  node_.end_of_task(node_.call("PUT", "/cluster/sdn").text());
+  const auto disk = write("a.raw", std::string(1024, 'a'));
+  const auto options = while_it_lives(disk_spec(
+      disk,
+      R"(, "extra_proxmox_native_config": {"net5": "virtio,bridge=office", "scsi1": "local-lvm:1"})"));
+  EXPECT_THAT(json::text_at(options, "net5"), HasSubstr("bridge=office"));
+  EXPECT_THAT(json::text_at(options, "scsi1"), HasSubstr("size=1G"));
+}
+
 TEST_F(TemplateOnNode, refusesAnOptionThatTheServerDoesNotKnowBeforeAnythingIsMade) {
   const auto disk = write("a.raw", std::string(1024, 'a'));
   EXPECT_THAT(refusal_of(disk_spec(disk, R"(, "extra_proxmox_native_config": {"baloon": 0})")),

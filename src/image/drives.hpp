@@ -1,0 +1,21 @@
+#pragma once
+#include "pve/qemu.hpp"
+
+#include <string>
+
+/// The drives of a VM's configuration.
+namespace px::image {
+
+/// The CD-ROM drive for media, to be set to `none,media=cdrom` before a clone starts: one that is
+/// there already, else a SCSI one, which needs no AHCI in the guest; empty when none can be had.
+std::string cd_drive_of(const pve::qemu::VmConfigMap& config);
+
+/// The drive that a VM boots from by `boot: order=`, else its first disk; empty for none.
+std::string boot_disk(const pve::qemu::VmConfigMap& config);
+
+/// Of a drive's text: STORAGE of STORAGE:...
+std::string storage_of_drive(const std::string& drive);
+/// Of a drive's text, by its `size=`; 0 when it has none.
+double gib_of_drive(const std::string& drive);
+
+}  // namespace px::image
