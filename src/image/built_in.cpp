@@ -11,7 +11,7 @@ namespace px::image {
 
 namespace {
 
-constexpr std::array<BuiltIn, 1> table{{
+constexpr std::array<BuiltIn, 1> all_built_ins{{
     {"debian13-small", "debian13-small.qcow2",
      "`make image` in a checkout of Proxmox Sandbox builds it"},
 }};
@@ -24,12 +24,12 @@ std::string variable(const char* name) {
 }  // namespace
 
 std::span<const BuiltIn> built_ins() {
-  return table;
+  return all_built_ins;
 }
 
 const BuiltIn& find_built_in(std::string_view name) {
   std::vector<std::string_view> names;
-  for (const auto& built_in : table) {
+  for (const auto& built_in : all_built_ins) {
     if (built_in.name == name) return built_in;
     names.push_back(built_in.name);
   }
