@@ -1,11 +1,13 @@
 #include "sandbox/spec.hpp"
 
+#include "guest/windows/helper.hpp"
 #include "image/appliance_vm.hpp"
 #include "image/ova.hpp"
 #include "sandbox/native_options.hpp"
 #include "support/error.hpp"
 #include "support/json.hpp"
 
+#include <boost/algorithm/string/predicate.hpp>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -167,6 +169,9 @@ void check_vm(const VmSpec& vm) {
                {"l24", "l26", "other", "solaris", "w2k", "w2k3", "w2k8", "win7", "win8", "win10",
                 "win11", "wvista", "wxp"});
   if (vm.user && vm.user->empty()) throw_bad_input(field + ".user", "", "a user has a name");
+  if (vm.user && is_windows(vm) && !boost::algorithm::iequals(*vm.user, "SYSTEM")) {
+    throw_bad_input(field + ".user", *vm.user, "a Windows guest runs commands as SYSTEM");
+  }
 }
 
 /// What an OVA says stands where the configuration says nothing.
@@ -243,8 +248,9 @@ void refuse_unsupported(const Spec& spec) {
              fmt::format("{} can't be used", vm.vm_source_config.text()),
              "restore it by hand, make it a template and use existing_vm_template_tag");
     }
-    if (vm.os_type.starts_with('w')) {
-      refuse(field + ".os_type", "Windows guests can't be driven", "use a Linux guest");
+    if (vm.is_sandbox && is_windows(vm) && guest::windows_guest::helper_program().empty()) {
+      refuse(field + ".os_type", "Windows guests can't be driven",
+             "install gcc-mingw-w64-x86-64-win32 and build it again");
     }
   }
 }
@@ -255,6 +261,10 @@ std::string VmSourceSpec::text() const {
   const auto named = named_in(*this);
   return named.empty() ? "no source"
                        : fmt::format("{} {}", named.front().first, named.front().second);
+}
+
+bool is_windows(const VmSpec& vm) {
+  return vm.os_type.starts_with('w');
 }
 
 bool InstanceOverrides::any() const noexcept {
