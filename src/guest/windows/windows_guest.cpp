@@ -47,7 +47,7 @@ std::string run_fields(const Command& command) {
   add_field(bytes, windows_guest::command_line(command.argv));
   add_field(bytes, batch_field(command.argv));
   add_field(bytes, std::to_string(command.env.size()));
-  for (const auto& [name, value] : command.env) add_field(bytes, name + "=" + value);
+  for (const auto& [name, value] : command.env) add_field(bytes, fmt::format("{}={}", name, value));
   return bytes;
 }
 

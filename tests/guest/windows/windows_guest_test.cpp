@@ -188,6 +188,19 @@ TEST_F(WindowsGuestUnderWine, leavesABackgroundChildAliveThatHoldsStdout) {
   for (int i = 0; i < 100 && !std::filesystem::exists(mark); ++i)
     std::this_thread::sleep_for(100ms);
   EXPECT_TRUE(std::filesystem::exists(mark));
+  // The agent can't open a file that somebody may write into, so the child has one of its own.
+  const auto said = [&](const std::string& name) {
+    for (const auto& entry :
+         std::filesystem::directory_iterator{channel->directory() / "proxmox-sandbox"}) {
+      std::ifstream file{entry.path() / name, std::ios::binary};
+      if (file) return std::string{std::istreambuf_iterator<char>{file}, {}};
+    }
+    return std::string{"none"};
+  };
+  for (int i = 0; i < 50 && said("o-live") != "now\nlate\n"; ++i)
+    std::this_thread::sleep_for(100ms);
+  EXPECT_EQ(said("o-live"), "now\nlate\n");
+  EXPECT_EQ(said("o"), "now\n");
 }
 
 TEST_F(WindowsGuestUnderWine, endsTheWholeTreeAtATimeoutAndKeepsThePartialOutput) {

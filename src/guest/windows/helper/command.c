@@ -144,6 +144,19 @@ static bool set_environment(struct request* request, const wchar_t* count) {
   return true;
 }
 
+/// The agent opens a file only if nobody can write into it (qemu, qga/commands-win32.c). A
+/// background child goes on writing into what it has, under another name.
+static void settle(const wchar_t* name, const wchar_t* live_name) {
+  const HANDLE alone =
+      CreateFileW(in_record(name), GENERIC_READ, FILE_SHARE_READ, NULL, OPEN_EXISTING, 0, NULL);
+  if (alone == INVALID_HANDLE_VALUE && MoveFileExW(in_record(name), in_record(live_name), 0)) {
+    const HANDLE live = open_to_read(in_record(live_name));
+    copy_to_record(live, name);
+    CloseHandle(live);
+  }
+  CloseHandle(alone);
+}
+
 void run_command(struct request* request, HANDLE job) {
   const wchar_t* directory = next_field(request);
   const wchar_t* name = next_field(request);
@@ -185,7 +198,11 @@ void run_command(struct request* request, HANDLE job) {
     set_error('p', 126, error);
     return;
   }
-  AssignProcessToJobObject(job, process.hProcess);
+  if (!AssignProcessToJobObject(job, process.hProcess)) {
+    TerminateProcess(process.hProcess, 137);
+    set_result('c', 126, L"Windows lets no job watch over the process");
+    return;
+  }
   if (exists(in_record(L"k"))) {
     TerminateJobObject(job, 137);
   } else {
@@ -194,5 +211,7 @@ void run_command(struct request* request, HANDLE job) {
   WaitForSingleObject(process.hProcess, INFINITE);
   DWORD status = 0;
   GetExitCodeProcess(process.hProcess, &status);
+  settle(L"o", L"o-live");
+  settle(L"e", L"e-live");
   set_result('x', status, L"");
 }

@@ -26,10 +26,9 @@ static bool is_directory(const wchar_t* path) {
   return attributes != INVALID_FILE_ATTRIBUTES && (attributes & FILE_ATTRIBUTE_DIRECTORY);
 }
 
-/// Copies `from` into the record, where the agent reads it: it can take no name beyond Latin-1.
-static bool copy_to_record(HANDLE from) {
+bool copy_to_record(HANDLE from, const wchar_t* name) {
   static char bytes[1 << 16];
-  const HANDLE to = CreateFileW(in_record(L"o"), GENERIC_WRITE, 0, NULL, CREATE_ALWAYS, 0, NULL);
+  const HANDLE to = CreateFileW(in_record(name), GENERIC_WRITE, 0, NULL, CREATE_ALWAYS, 0, NULL);
   DWORD size = 0;
   bool good = true;
   do {
@@ -41,6 +40,8 @@ static bool copy_to_record(HANDLE from) {
   return good;
 }
 
+/// The agent reads the copy: Proxmox VE passes on no name beyond Latin-1, and an open file would be
+/// refused to the agent (see settle() in command.c).
 void read_file(struct request* request, unsigned long long limit) {
   const wchar_t* path = take_path(request);
   if (!path) return;
@@ -48,9 +49,7 @@ void read_file(struct request* request, unsigned long long limit) {
     set_error('e', 1, error_is_directory);
     return;
   }
-  const HANDLE file =
-      CreateFileW(path, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL,
-                  OPEN_EXISTING, FILE_FLAG_SEQUENTIAL_SCAN, NULL);
+  const HANDLE file = open_to_read(path);
   LARGE_INTEGER size = {.QuadPart = 0};
   if (file == INVALID_HANDLE_VALUE) {
     set_error('e', 1, GetLastError());
@@ -58,7 +57,7 @@ void read_file(struct request* request, unsigned long long limit) {
     wchar_t text[32];
     _snwprintf(text, 32, L"%I64d", size.QuadPart);
     set_result('s', 1, text);
-  } else if (copy_to_record(file)) {
+  } else if (copy_to_record(file, L"o")) {
     set_result('x', 0, L"");
   } else {
     set_error('e', 1, GetLastError());

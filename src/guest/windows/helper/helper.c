@@ -132,7 +132,7 @@ static void get_boot(const wchar_t* id, wchar_t* boot) {
 // --- the answer
 // ------------------------------------------------------------------------------------
 
-static HANDLE open_to_read(const wchar_t* path) {
+HANDLE open_to_read(const wchar_t* path) {
   return CreateFileW(path, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
                      NULL, OPEN_EXISTING, 0, NULL);
 }

@@ -24,7 +24,8 @@
 // file's error is Windows' error number.
 //
 // The records lie in the directory `proxmox-sandbox` beside this program, which only SYSTEM and
-// administrators can look into: i o e are the streams, r the result, k says that it shall end.
+// administrators can look into: i o e are the streams, r the result, k says that it shall end;
+// o-live and e-live are the streams of a background child.
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -53,6 +54,11 @@ bool exists(const wchar_t* path);
 wchar_t* next_field(struct request* request);
 /// Writes all; false on an error.
 bool write_all(HANDLE file, const char* bytes, size_t size);
+
+/// Opens a file that others may have open in whatever way.
+HANDLE open_to_read(const wchar_t* path);
+/// Copies all of it into a file of the record.
+bool copy_to_record(HANDLE from, const wchar_t* name);
 
 /// The result, told once: a later one changes nothing.
 void set_result(char kind, DWORD status, const wchar_t* detail);
