@@ -286,7 +286,7 @@ class VmConfig(_Model):
     await_before_next_vm: bool = False
     """Later VMs are created when this one is up."""
     user: Annotated[str, Field(min_length=1)] | None = None
-    """Default user of commands and owner of files. None: root."""
+    """Default user of commands and owner of files. None: root, or SYSTEM in a Windows guest."""
     disk_gb: Annotated[int, Field(ge=1, le=131072)] | None = None
     """Size in GiB that the disk it boots from grows to. None: as the source has it."""
     full_clone: bool = False

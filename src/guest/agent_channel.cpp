@@ -35,11 +35,8 @@ AgentChannel::AgentChannel(pve::Client& client, pve::VmRef vm, std::optional<Med
 
 awaitable<LaunchId> AgentChannel::launch(Launch what) {
   const auto permit = co_await calls_.acquire();
-  std::vector<std::string> argv{"/bin/sh", "-c", std::move(what.script), "sh"};
-  argv.insert(argv.end(), std::make_move_iterator(what.args.begin()),
-              std::make_move_iterator(what.args.end()));
   co_return LaunchId{
-      co_await pve::agent::exec(client_, vm_, std::move(argv), std::move(what.input))};
+      co_await pve::agent::exec(client_, vm_, std::move(what.argv), std::move(what.input))};
 }
 
 awaitable<std::optional<LaunchEnd>> AgentChannel::poll(LaunchId launch) {
@@ -55,6 +52,11 @@ awaitable<FilePart> AgentChannel::read_file(std::string path, std::uint64_t offs
   const auto permit = co_await calls_.acquire();
   auto piece = co_await pve::agent::read_file(client_, vm_, std::move(path), offset, count);
   co_return FilePart{std::move(piece.bytes), !piece.truncated};
+}
+
+awaitable<void> AgentChannel::write_file(std::string path, std::string bytes) {
+  const auto permit = co_await calls_.acquire();
+  co_await pve::agent::write_file(client_, vm_, std::move(path), std::move(bytes));
 }
 
 awaitable<void> AgentChannel::with_medium(Medium medium, awaitable<void> use) {

@@ -25,6 +25,7 @@ class AgentChannel : public Channel {
   awaitable<std::optional<LaunchEnd>> poll(LaunchId launch) override;
   awaitable<FilePart> read_file(std::string path, std::uint64_t offset,
                                 std::uint64_t count) override;
+  awaitable<void> write_file(std::string path, std::string bytes) override;
   bool has_medium() const noexcept override { return place_.has_value(); }
   awaitable<void> with_medium(Medium medium, awaitable<void> use) override;
 

@@ -10,12 +10,11 @@ namespace px::guest {
 
 /// What one launch carries into the guest.
 struct Launch {
-  std::string script;             ///< text for /bin/sh -c, ASCII
-  std::vector<std::string> args;  ///< $1..., ASCII
+  std::vector<std::string> argv;  ///< a program that is there, by its path, and arguments; ASCII
   std::string input;              ///< standard input: any bytes, at most Channel::max_input
 };
 
-/// What a launch's own shell said at its end.
+/// What the launched program itself said at its end.
 struct LaunchEnd {
   int status = 0;
   std::string out;
@@ -40,15 +39,17 @@ struct FilePart {
 
 /// How bytes get into a guest and out of it. One per VM; calls may overlap.
 ///
-/// Errors are px::Error; those of launch() with Sent::maybe may have started the script.
+/// Errors are px::Error; those of launch() with Sent::maybe may have started the program.
 class Channel {
  public:
   /// Most bytes of Launch::input.
   static constexpr std::size_t max_input = 65536;
+  /// Most bytes of write_file().
+  static constexpr std::size_t max_content = 61440;
 
   virtual ~Channel() = default;
 
-  /// Starts `/bin/sh -c SCRIPT sh ARGS...` as root and does not wait for it.
+  /// Starts `what` as the agent's user (root, SYSTEM) and does not wait for it.
   virtual awaitable<LaunchId> launch(Launch what) = 0;
 
   /// The end of a launch, or nothing while it runs. An end is told only once: Errc::not_found
@@ -58,6 +59,9 @@ class Channel {
   /// At most `count` bytes (1..1 MiB) of a file from `offset`.
   virtual awaitable<FilePart> read_file(std::string path, std::uint64_t offset,
                                         std::uint64_t count) = 0;
+
+  /// Replaces a file's content, with what max_content allows. Makes no directories.
+  virtual awaitable<void> write_file(std::string path, std::string bytes) = 0;
 
   /// True when with_medium() can work at all.
   virtual bool has_medium() const noexcept = 0;

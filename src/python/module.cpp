@@ -241,7 +241,7 @@ void bind_vm(nb::module_& m) {
       .def_prop_ro("vmid", [](const PyVm& self) { return self.vm->vmid(); })
       .def_prop_ro("node", [](const PyVm& self) { return self.vm->node(); })
       .def_prop_ro("host", [](const PyVm& self) { return self.vm->host(); })
-      .def_prop_ro("windows", [](const PyVm&) { return false; })
+      .def_prop_ro("windows", [](const PyVm& self) { return self.vm->is_windows(); })
       .def(
           "console", [](const PyVm& self) { return self.vm->console_url(); },
           "URL of the VM's console in the Proxmox VE user interface.")

@@ -38,6 +38,7 @@ class Vm : public std::enable_shared_from_this<Vm> {
   /// Addresses by VNet, as the guest showed them when it had come up: an alias, or `net0` for a
   /// VNet without one. Any thread, once it is up.
   const network::Addresses& addresses() const noexcept { return addresses_; }
+  bool is_windows() const { return sandbox::is_windows(spec_); }
 
   /// Whether a card of it is in a network that its sample's firewall closes and the server has an
   /// address in.

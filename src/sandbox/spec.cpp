@@ -1,11 +1,13 @@
 #include "sandbox/spec.hpp"
 
+#include "guest/windows/helper.hpp"
 #include "image/appliance_vm.hpp"
 #include "image/ova.hpp"
 #include "sandbox/native_options.hpp"
 #include "support/error.hpp"
 #include "support/json.hpp"
 
+#include <boost/algorithm/string/predicate.hpp>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -167,6 +169,9 @@ void check_vm(const VmSpec& vm) {
                {"l24", "l26", "other", "solaris", "w2k", "w2k3", "w2k8", "win7", "win8", "win10",
                 "win11", "wvista", "wxp"});
   if (vm.user && vm.user->empty()) throw_bad_input(field + ".user", "", "a user has a name");
+  if (vm.user && is_windows(vm) && !boost::algorithm::iequals(*vm.user, "SYSTEM")) {
+    throw_bad_input(field + ".user", *vm.user, "a Windows guest runs commands as SYSTEM");
+  }
 }
 
 /// What an OVA says stands where the configuration says nothing.
@@ -230,17 +235,16 @@ void plan_cards(Spec& spec) {
   network::check_cards(spec.networks, all);
 }
 
-void refuse_unsupported(const Spec& spec) {
-  const auto refuse = [](const std::string& field, std::string_view what,
-                         std::string_view instead) {
-    throw Error{Errc::unsupported, fmt::format("{}: {} in this version; {}", field, what, instead)};
-  };
-  for (std::size_t i = 0; i < spec.vms.size(); ++i) {
-    const auto& vm = spec.vms[i];
-    const auto field = fmt::format("vms_config[{}]", i);
-    if (vm.os_type.starts_with('w')) {
-      refuse(field + ".os_type", "Windows guests can't be driven", "use a Linux guest");
+/// A build without a compiler for Windows has no helper to put into such guests.
+void refuse_windows_without_helper(const Spec& spec) {
+  for (const auto& vm : spec.vms) {
+    if (!vm.is_sandbox || !is_windows(vm) || !guest::windows_guest::helper_program().empty()) {
+      continue;
     }
+    throw Error{Errc::unsupported,
+                fmt::format("{}.os_type: is \"{}\"; this build can't drive Windows guests", vm.field,
+                            vm.os_type)}
+        .with_hint("Install gcc-mingw-w64-x86-64-win32 and build it again.");
   }
 }
 
@@ -250,6 +254,10 @@ std::string VmSourceSpec::text() const {
   const auto named = named_in(*this);
   return named.empty() ? "no source"
                        : fmt::format("{} {}", named.front().first, named.front().second);
+}
+
+bool is_windows(const VmSpec& vm) {
+  return vm.os_type.starts_with('w');
 }
 
 bool InstanceOverrides::any() const noexcept {
@@ -289,7 +297,7 @@ Spec parse_spec(std::string_view json_text) {
   spec.verify_isolation = raw.verify_isolation;
   plan_cards(spec);
   for (const auto& vm : spec.vms) native_options(vm);
-  refuse_unsupported(spec);
+  refuse_windows_without_helper(spec);
   return spec;
 }
 

@@ -55,6 +55,9 @@ struct VmSpec {
   std::optional<std::vector<network::Card>> cards;
 };
 
+/// By its os_type, as Proxmox VE tells it: w2k8, win10, ...
+bool is_windows(const VmSpec& vm);
+
 /// Connection data that the first version of the provider took in the configuration; each one
 /// given here wins over the environment for this sample.
 struct InstanceOverrides {

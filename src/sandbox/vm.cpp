@@ -1,4 +1,6 @@
 #include "guest/agent_channel.hpp"
+#include "guest/linux/linux_guest.hpp"
+#include "guest/windows/windows_guest.hpp"
 #include "image/drives.hpp"
 #include "pve/agent.hpp"
 #include "pve/firewall.hpp"
@@ -362,9 +364,13 @@ awaitable<void> Vm::wait_for_agent() {
     co_await sleep_for(pause);
   }
   // Calls that still run hold the old one; what it remembers of the guest may not be true any more.
-  guest_ = std::make_shared<guest::Guest>(
-      std::make_shared<guest::AgentChannel>(host_->client(), *vm_, std::move(place)),
-      host_->client().pool(), spec_.user.value_or("root"));
+  auto channel = std::make_shared<guest::AgentChannel>(host_->client(), *vm_, std::move(place));
+  if (is_windows()) {
+    guest_ = std::make_shared<guest::WindowsGuest>(std::move(channel));
+  } else {
+    guest_ = std::make_shared<guest::LinuxGuest>(std::move(channel), host_->client().pool(),
+                                                 spec_.user.value_or("root"));
+  }
 }
 
 awaitable<void> Vm::wait_for_addresses() {

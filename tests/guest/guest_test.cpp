@@ -1,6 +1,6 @@
 // Commands and files in a guest, with a shell of this machine as the guest.
-#include "guest/guest.hpp"
-
+#include "guest/linux/linux_guest.hpp"
+#include "guest/linux/program.hpp"
 #include "run.hpp"
 #include "shell_channel.hpp"
 #include "support/bytes.hpp"
@@ -39,7 +39,7 @@ class GuestUnder : public ::testing::TestWithParam<std::vector<std::string>> {
       GTEST_SKIP() << "the scripts act as root in a guest; run as root, not "
                    << (user == nullptr ? "?" : user);
     channel = std::make_shared<ShellChannel>(GetParam());
-    guest = std::make_unique<Guest>(channel, pool);
+    guest = std::make_unique<LinuxGuest>(channel, pool);
   }
 
   ExecResult exec(std::vector<std::string> argv, std::optional<std::string> input = {}) {
@@ -309,7 +309,7 @@ TEST_P(GuestUnder, namesFileErrorsByKind) {
   run(guest->write_file(directory + "/big", std::string(1001, 'x')));
   EXPECT_EQ(kind_of_read(directory + "/big"), Errc::output_limit);
   std::filesystem::permissions(directory, std::filesystem::perms{0755});
-  guest = std::make_unique<Guest>(channel, pool, "nobody");
+  guest = std::make_unique<LinuxGuest>(channel, pool, "nobody");
   EXPECT_EQ(kind_of_write(directory + "/new"), Errc::file_permission);
   EXPECT_EQ(kind_of_write(directory + "/new/sub"), Errc::file_permission);
   std::filesystem::permissions(directory + "/big", std::filesystem::perms{0600});

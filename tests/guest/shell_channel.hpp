@@ -40,8 +40,8 @@ class ShellChannel : public Channel {
   awaitable<LaunchId> launch(Launch what) override {
     fault("launch", ++launches);
     std::vector<std::string> words = shell_;
-    words.insert(words.end(), {"-c", here(what.script), "sh"});
-    for (const auto& arg : what.args) words.push_back(here(arg));
+    // Another shell in place of /bin/sh.
+    for (std::size_t i = 1; i < what.argv.size(); ++i) words.push_back(here(what.argv[i]));
     const auto base = directory_ / std::to_string(launches);
     std::ofstream{base.string() + ".in", std::ios::binary} << here(what.input);
     const int pid = spawn(words, base.string());
@@ -75,6 +75,11 @@ class ShellChannel : public Channel {
     part.bytes.resize(static_cast<std::size_t>(file.gcount()));
     part.at_end = file.peek() == std::ifstream::traits_type::eof();
     co_return part;
+  }
+
+  awaitable<void> write_file(std::string path, std::string bytes) override {
+    std::ofstream{here(std::move(path)), std::ios::binary} << bytes;
+    co_return;
   }
 
   /// A file stands for the drive. `spoil` may change its bytes.

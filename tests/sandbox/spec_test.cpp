@@ -1,6 +1,7 @@
 // The spec's rules, one row a rule: a mistake names the field and what would be right.
 #include "sandbox/spec.hpp"
 
+#include "guest/windows/helper.hpp"
 #include "support/error.hpp"
 
 #include <gmock/gmock.h>
@@ -82,7 +83,8 @@ INSTANTIATE_TEST_SUITE_P(
             "scsi, ide"},
         Row{"unknownOs", spec_with(R"(, "os_type": "linux")"), Errc::bad_input, "l26"},
         Row{"badPort", spec_with("", R"("port": 70000, )"), Errc::bad_input, "1..65535"},
-        Row{"windows", spec_with(R"(, "os_type": "win11")"), Errc::unsupported, "Windows"},
+        Row{"windowsWithAUser", spec_with(R"(, "os_type": "win11", "user": "bob")"),
+            Errc::bad_input, "runs commands as SYSTEM"},
         Row{"networksOfAnotherKind",
             R"({"sdn_config": 7, "vms_config": [{"vm_source_config": {"built_in": "x"}}]})",
             Errc::bad_input, "sdn_config: should be an object"},
@@ -114,6 +116,14 @@ TEST(Spec, givesAVmThatNamesNoCardOneInTheFirstVnetAndLeavesATemplateItsOwn) {
   EXPECT_TRUE(cards("", "built_in", R"(, "nics": [])").value().empty());
   EXPECT_FALSE(cards("", "existing_vm_template_tag", "")) << "as the template has them";
   EXPECT_TRUE(cards("", "existing_vm_template_tag", R"(, "nics": [])").value().empty());
+}
+
+TEST(Spec, takesWindowsGuests) {
+  if (guest::windows_guest::helper_program().empty()) GTEST_SKIP() << "no compiler for Windows";
+  EXPECT_TRUE(is_windows(parse_spec(spec_with(R"(, "os_type": "win11")")).vms.at(0)));
+  EXPECT_TRUE(
+      is_windows(parse_spec(spec_with(R"(, "os_type": "w2k8", "user": "system")")).vms.at(0)));
+  EXPECT_FALSE(is_windows(parse_spec(spec_with("")).vms.at(0)));
 }
 
 TEST(Spec, refusesTwoVmsOfOneName) {

@@ -10,12 +10,6 @@ namespace px::guest::linux_guest {
 
 namespace {
 
-void refuse_nul(std::string_view field, std::string_view text) {
-  if (text.find('\0') != std::string_view::npos) {
-    throw Error{Errc::bad_input, fmt::format("{}: embedded null byte", field)};
-  }
-}
-
 bool is_identifier(std::string_view name) {
   const auto letter = [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
@@ -65,9 +59,7 @@ std::string escape(std::string_view text) {
 }
 
 std::string command_program(const Command& command) {
-  if (command.argv.empty() || command.argv.front().empty()) {
-    throw Error{Errc::bad_input, "cmd: is empty; it takes a program and its arguments"};
-  }
+  check_argv(command.argv);
   std::string out = "umask 022\n";
   if (!command.cwd.empty()) {
     const auto directory = quote_path(command.cwd);
@@ -91,7 +83,6 @@ std::string command_program(const Command& command) {
   }
   out += "exec";
   for (const auto& word : command.argv) {
-    refuse_nul("cmd", word);
     out += ' ';
     out += quote(word);
   }

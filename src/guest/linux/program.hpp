@@ -1,9 +1,8 @@
 #pragma once
-#include <map>
+#include "guest/guest.hpp"
+
 #include <string>
 #include <string_view>
-#include <utility>
-#include <vector>
 
 /// The shell text that runs as the user inside a launch (guest/linux/scripts.hpp): it starts with
 /// its own text on fd 0, the command's standard input on fd 8, and says on fd 7 what a status
@@ -15,12 +14,6 @@ std::string quote(std::string_view word);
 
 /// Octal escapes for printf %b: one line of printable ASCII.
 std::string escape(std::string_view text);
-
-struct Command {
-  std::vector<std::string> argv;  ///< at least one; no NUL in any
-  std::string cwd;                ///< empty = the working directory; a relative one starts there
-  std::vector<std::pair<std::string, std::string>> env;
-};
 
 /// Changes directory, sets the environment, finds the program, and becomes it.
 /// Throws Error{bad_input}: NUL in a word, no words, an environment name that a shell can't hold.

@@ -1,8 +1,8 @@
-#include "guest/linux/launch.hpp"
+#include "guest/run_machine.hpp"
 
 #include <gtest/gtest.h>
 
-namespace px::guest::linux_guest {
+namespace px::guest {
 namespace {
 
 using namespace std::chrono_literals;
@@ -50,4 +50,4 @@ TEST(RunMachine, learnsNothingFromLongCommands) {
 }
 
 }  // namespace
-}  // namespace px::guest::linux_guest
+}  // namespace px::guest
