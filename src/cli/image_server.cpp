@@ -1,12 +1,11 @@
 #include "cli/image_server.hpp"
 
 #include "cli/exit.hpp"
+#include "cli/servers.hpp"
 #include "cli/table.hpp"
-#include "cli/work.hpp"
 #include "image/built_in.hpp"
 #include "image/inventory.hpp"
 #include "sandbox/images.hpp"
-#include "sandbox/instances.hpp"
 #include "sandbox/run.hpp"
 #include "support/json.hpp"
 #include "support/log.hpp"
@@ -22,34 +21,13 @@ namespace px::cli {
 
 namespace {
 
-sandbox::RunLife life_of(const std::string& run) {
-  return sandbox::life_of(run, sandbox::process_environment());
-}
+using AllImages = AllServers<image::Inventory>;
+using Images = Looked<image::Inventory>;
 
-/// A server and its images; nothing when it could not be looked at.
-struct Looked {
-  pve::Instance server;
-  std::optional<image::Inventory> inventory;
-};
-
-/// One that can't be looked at keeps nobody from seeing the others.
-std::vector<Looked> look_at_all(int& exit_code) {
-  std::vector<Looked> out;
-  for (auto& server : sandbox::read_instances(sandbox::process_environment())) {
-    Looked looked{std::move(server), std::nullopt};
-    try {
-      work_on(looked.server, [&looked](pve::Client& client) -> awaitable<void> {
-        looked.inventory =
-            co_await image::take_inventory(client, pve::NodeName::parse(looked.server.node));
-      });
-    } catch (const Error& error) {
-      if (error.kind == Errc::cancelled) throw;
-      fmt::print(stderr, "{}: {}\n", looked.server.host, error.what());
-      if (exit_code == 0) exit_code = exit_code_of(error);
-    }
-    out.push_back(std::move(looked));
-  }
-  return out;
+AllImages look_at_images() {
+  return look_at_all<image::Inventory>([](pve::Client& client) {
+    return image::take_inventory(client, pve::NodeName::parse(client.instance().node));
+  });
 }
 
 // --- ls ------------------------------------------------------------------------------------------
@@ -72,7 +50,7 @@ json::value template_json(const image::MadeTemplate& made) {
                       {"clones", std::move(clones)}};
 }
 
-void print_json(const Looked& looked) {
+void print_json(const Images& looked) {
   json::array templates;
   for (const auto& made : looked.inventory->templates) templates.push_back(template_json(made));
   json::array uploads;
@@ -85,7 +63,7 @@ void print_json(const Looked& looked) {
                                                          {"uploads", std::move(uploads)}}));
 }
 
-void print_tables(const Looked& looked) {
+void print_tables(const Images& looked) {
   Table templates{{"TEMPLATE", "NAME", "SOURCE", "STATE", "CONTENT"}};
   for (const auto& made : looked.inventory->templates) {
     templates.add({made.vm.vmid.text(), made.name, made.source, state_of(made), made.content_tag});
@@ -109,10 +87,10 @@ void print_built_ins() {
   fmt::print("{}", table.text());
 }
 
-int list(bool as_json) {
+int list_images(bool as_json) {
   if (!as_json) print_built_ins();
-  int exit_code = 0;
-  for (const auto& looked : look_at_all(exit_code)) {
+  const auto all = look_at_images();
+  for (const auto& looked : all.servers) {
     if (!looked.inventory) continue;
     if (as_json) {
       print_json(looked);
@@ -120,7 +98,7 @@ int list(bool as_json) {
       print_tables(looked);
     }
   }
-  return exit_code;
+  return all.exit_code;
 }
 
 // --- bake ----------------------------------------------------------------------------------------
@@ -170,8 +148,8 @@ void print_choice(const sandbox::ImageChoice& choice) {
 }
 
 /// A mistyped name is found before anything is removed.
-void check_names(const std::vector<sandbox::ImageChoice>& choices,
-                 const std::vector<std::string>& names) {
+void check_image_names(const std::vector<sandbox::ImageChoice>& choices,
+                       const std::vector<std::string>& names) {
   for (const auto& name : names) {
     const bool nowhere = std::ranges::all_of(choices, [&](const auto& choice) {
       return std::ranges::find(choice.unknown, name) != choice.unknown.end();
@@ -180,35 +158,35 @@ void check_names(const std::vector<sandbox::ImageChoice>& choices,
   }
 }
 
-int remove(const Choose& choose, const std::vector<std::string>& names, bool yes) {
-  int exit_code = 0;
-  const auto all = look_at_all(exit_code);
+int remove_chosen(const Choose& choose, const std::vector<std::string>& names, bool yes) {
+  const auto all = look_at_images();
   std::vector<sandbox::ImageChoice> choices;
-  for (const auto& looked : all) {
+  for (const auto& looked : all.servers) {
     choices.push_back(looked.inventory ? choose(*looked.inventory) : sandbox::ImageChoice{});
   }
-  if (exit_code == 0) check_names(choices, names);
+  if (all.exit_code == 0) check_image_names(choices, names);
   bool something = false;
   bool left = false;
-  for (std::size_t i = 0; i < all.size(); ++i) {
-    if (all.size() > 1) fmt::print("{}:\n", all[i].server.host);
+  for (std::size_t i = 0; i < choices.size(); ++i) {
+    const auto& server = all.servers[i].server;
+    if (choices.size() > 1) fmt::print("{}:\n", server.host);
     print_choice(choices[i]);
     left = left || (!names.empty() && !choices[i].keep.empty());
     if (choices[i].remove.empty()) continue;
     something = true;
     if (!yes) continue;
     std::vector<std::string> rest;
-    work_on(all[i].server, [&](pve::Client& client) -> awaitable<void> {
+    work_on(server, [&](pve::Client& client) -> awaitable<void> {
       rest = co_await sandbox::remove_images(client, choices[i]);
     });
     const auto count = choices[i].remove.size();
-    fmt::print(stderr, "{}: removed {} of {}.\n", all[i].server.host, count - rest.size(), count);
+    fmt::print(stderr, "{}: removed {} of {}.\n", server.host, count - rest.size(), count);
     for (const auto& line : rest) fmt::print(stderr, "left: {}\n", line);
     left = left || !rest.empty();
   }
   if (!something) fmt::print(stderr, "There is nothing to remove.\n");
   if (something && !yes) fmt::print(stderr, "Nothing is removed yet; add --yes.\n");
-  if (exit_code != 0) return exit_code;
+  if (all.exit_code != 0) return all.exit_code;
   return left ? findings : 0;
 }
 
@@ -218,7 +196,7 @@ void add_server_commands(CLI::App& image, int& exit_code) {
   const auto as_json = std::make_shared<bool>(false);
   auto* ls = image.add_subcommand("ls", "Built-ins, and the templates on the servers of PROXMOX_*");
   ls->add_flag("--json", *as_json, "One JSON object a line, for each server");
-  ls->callback([as_json, &exit_code] { exit_code = list(*as_json); });
+  ls->callback([as_json, &exit_code] { exit_code = list_images(*as_json); });
 
   const auto baking = std::make_shared<BakeOptions>();
   auto* bakes = image.add_subcommand("bake", "Makes the template of a source now, not at a task");
@@ -241,7 +219,7 @@ void add_server_commands(CLI::App& image, int& exit_code) {
     const auto choose = [&](const image::Inventory& inventory) {
       return sandbox::named_images(inventory, *names, life_of);
     };
-    exit_code = remove(choose, *names, *yes);
+    exit_code = remove_chosen(choose, *names, *yes);
   });
 
   auto* prune = image.add_subcommand(
@@ -252,7 +230,7 @@ void add_server_commands(CLI::App& image, int& exit_code) {
     const auto choose = [](const image::Inventory& inventory) {
       return sandbox::unused_images(inventory, life_of);
     };
-    exit_code = remove(choose, {}, *yes);
+    exit_code = remove_chosen(choose, {}, *yes);
   });
 }
 

@@ -68,10 +68,6 @@ std::string manifest_text(const Appliance& appliance, bool checked) {
 
 // --- JSON ----------------------------------------------------------------------------------------
 
-bj::value text_or_null(std::string_view text) {
-  return text.empty() ? bj::value(nullptr) : bj::value(text);
-}
-
 template <class T>
 bj::value or_null(const std::optional<T>& value) {
   return value ? bj::value(*value) : bj::value(nullptr);

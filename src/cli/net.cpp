@@ -2,8 +2,7 @@
 
 #include "cli/exit.hpp"
 #include "cli/net_text.hpp"
-#include "cli/work.hpp"
-#include "sandbox/instances.hpp"
+#include "cli/servers.hpp"
 #include "sandbox/marks.hpp"
 #include "sandbox/networks.hpp"
 #include "support/error.hpp"
@@ -22,53 +21,22 @@ namespace {
 
 using network::Inventory;
 
-sandbox::RunLife life_of(const std::string& run) {
-  return sandbox::life_of(run, sandbox::process_environment());
-}
+using AllNetworks = AllServers<Inventory>;
 
-/// A server and what was found there; nothing when it could not be looked at.
-struct Looked {
-  pve::Instance server;
-  std::optional<Inventory> inventory;
-};
-
-struct AllServers {
-  std::vector<Looked> servers;
-  int exit_code = 0;  ///< of the first that could not be looked at
-};
-
-void report(const pve::Instance& server, const Error& error, int& exit_code) {
-  fmt::print(stderr, "{}: {}\n", server.host, error.what());
-  if (exit_code == 0) exit_code = exit_code_of(error);
-}
-
-/// One that can't be looked at keeps nobody from seeing the others.
-AllServers look_at_all() {
-  AllServers out;
-  for (auto& server : sandbox::read_instances(sandbox::process_environment())) {
-    Looked looked{std::move(server), std::nullopt};
-    try {
-      work_on(looked.server, [&looked](pve::Client& client) -> awaitable<void> {
-        looked.inventory = co_await network::take_inventory(client);
-      });
-    } catch (const Error& error) {
-      if (error.kind == Errc::cancelled) throw;
-      report(looked.server, error, out.exit_code);
-    }
-    out.servers.push_back(std::move(looked));
-  }
-  return out;
+AllNetworks look_at_networks() {
+  return look_at_all<Inventory>(
+      [](pve::Client& client) { return network::take_inventory(client); });
 }
 
 /// On stdout when there are several, so that it stays above its table.
-void print_heading(const AllServers& all, const Looked& looked) {
+void print_heading(const AllNetworks& all, const Looked<Inventory>& looked) {
   if (all.servers.size() > 1) fmt::print("{}:\n", looked.server.host);
 }
 
 // --- ls ------------------------------------------------------------------------------------------
 
-int list(bool as_json) {
-  const auto all = look_at_all();
+int list_networks(bool as_json) {
+  const auto all = look_at_networks();
   for (const auto& looked : all.servers) {
     if (!looked.inventory) continue;
     const auto& inventory = *looked.inventory;
@@ -93,7 +61,7 @@ int list(bool as_json) {
 // --- check ---------------------------------------------------------------------------------------
 
 int check(bool as_json) {
-  const auto all = look_at_all();
+  const auto all = look_at_networks();
   bool any = false;
   for (const auto& looked : all.servers) {
     if (!looked.inventory) continue;
@@ -132,8 +100,8 @@ void check_options(const RemoveOptions& options) {
 }
 
 /// A mistyped name is found before anything is removed.
-void check_names(const AllServers& all, const std::vector<sandbox::Choice>& choices,
-                 const sandbox::NetworkSelection& selection) {
+void check_network_names(const AllNetworks& all, const std::vector<sandbox::Choice>& choices,
+                         const sandbox::NetworkSelection& selection) {
   if (all.exit_code != 0) return;
   for (const auto& name : selection.names) {
     const bool nowhere = std::ranges::all_of(choices, [&](const auto& choice) {
@@ -168,16 +136,16 @@ bool remove_from(const pve::Instance& server, const sandbox::Choice& choice) {
   return !left.empty();
 }
 
-int remove(const RemoveOptions& options) {
+int remove_networks(const RemoveOptions& options) {
   check_options(options);
-  const auto all = look_at_all();
+  const auto all = look_at_networks();
   std::vector<sandbox::Choice> choices;
   for (const auto& looked : all.servers) {
     choices.push_back(looked.inventory
                           ? sandbox::choose_networks(*looked.inventory, options.selection, life_of)
                           : sandbox::Choice{});
   }
-  check_names(all, choices, options.selection);
+  check_network_names(all, choices, options.selection);
 
   bool something = false;
   bool left = false;
@@ -221,7 +189,7 @@ void add_net_command(CLI::App& app, int& exit_code) {
   const auto as_json = std::make_shared<bool>(false);
   auto* ls = command->add_subcommand("ls", "Zones, VNets, subnets, addresses: whose, and in use?");
   ls->add_flag("--json", *as_json, "One JSON object a line, for each zone");
-  ls->callback([as_json, &exit_code] { exit_code = list(*as_json); });
+  ls->callback([as_json, &exit_code] { exit_code = list_networks(*as_json); });
 
   auto* checks = command->add_subcommand("check", "What is wrong with them, and how to fix it.");
   checks->add_flag("--json", *as_json, "One JSON object a line, for each problem");
@@ -236,7 +204,7 @@ void add_net_command(CLI::App& app, int& exit_code) {
   rm->add_option("names", options->selection.names,
                  "Zones, or VNets, which stand for their zones, or lost security groups");
   rm->add_flag("--yes", options->yes, "Do it");
-  rm->callback([options, &exit_code] { exit_code = remove(*options); });
+  rm->callback([options, &exit_code] { exit_code = remove_networks(*options); });
 }
 
 }  // namespace px::cli

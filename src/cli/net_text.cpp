@@ -134,10 +134,6 @@ Table address_table(const Inventory& inventory) {
 
 // --- JSON ----------------------------------------------------------------------------------------
 
-bj::value text_or_null(std::string_view text) {
-  return text.empty() ? bj::value(nullptr) : bj::value(text);
-}
-
 bj::object to_json(const Inventory& inventory, const VnetEntry& entry) {
   bj::array guests;
   for (const auto& guest : entry.guests) {

@@ -26,6 +26,10 @@ std::string Table::text() const {
   return out;
 }
 
+boost::json::value text_or_null(std::string_view text) {
+  return text.empty() ? boost::json::value(nullptr) : boost::json::value(text);
+}
+
 std::string age_text(std::size_t seconds) {
   if (seconds < 120) return fmt::format("{} s", seconds);
   if (seconds < 2 * 3600) return fmt::format("{} min", seconds / 60);

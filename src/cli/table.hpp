@@ -1,6 +1,9 @@
 #pragma once
+#include <boost/json.hpp>
+
 #include <cstddef>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -20,6 +23,9 @@ class Table {
  private:
   std::vector<std::vector<std::string>> rows_;
 };
+
+/// For JSON: null for an empty text.
+boost::json::value text_or_null(std::string_view text);
 
 /// "45 s", "12 min", "3 h", "2 d".
 std::string age_text(std::size_t seconds);

@@ -20,7 +20,7 @@ constexpr std::size_t clusters_in_extent = 59;
 
 /// The header's fields.
 constexpr std::size_t header_size = 12288;
-constexpr std::uint32_t version = 1;
+constexpr std::uint32_t format_version = 1;
 constexpr std::size_t at_version = 4;
 constexpr std::size_t at_uuid = 8;
 constexpr std::size_t at_ctime = 24;

@@ -71,7 +71,7 @@ std::string VmaReader::read(std::size_t size, const char* what) {
 void VmaReader::read_header() {
   auto bytes = read(header_size, "the header");
   if (!bytes.starts_with(std::string_view{"VMA\0", 4})) fail("this is no VMA archive");
-  if (const auto found = endian::load_big_u32(at(bytes, at_version)); found != version) {
+  if (const auto found = endian::load_big_u32(at(bytes, at_version)); found != format_version) {
     fail(fmt::format("version {}; 1 is known", found));
   }
   const std::uint64_t size = endian::load_big_u32(at(bytes, at_header_size));

@@ -53,7 +53,7 @@ std::string header_bytes(const VmaHeader& header) {
   std::string out(header_size, '\0');
   Blobs blobs;
   out.replace(0, 4, std::string_view{"VMA\0", 4});
-  endian::store_big_u32(at(out, at_version), version);
+  endian::store_big_u32(at(out, at_version), format_version);
   out.replace(at_uuid, 16, header.uuid);
   endian::store_big_s64(at(out, at_ctime), header.ctime);
   std::size_t index = 0;

@@ -1,0 +1,55 @@
+#pragma once
+#include "cli/work.hpp"
+#include "pve/client.hpp"
+#include "pve/instance.hpp"
+#include "sandbox/instances.hpp"
+#include "sandbox/life_sign.hpp"
+#include "support/error.hpp"
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+/// What commands find on the servers of the environment.
+namespace px::cli {
+
+/// Of a run, by this process's environment.
+sandbox::RunLife life_of(const std::string& run);
+
+/// Tells what is wrong with a server; the first one's exit code counts.
+void report(const pve::Instance& server, const Error& error, int& exit_code);
+
+/// A server and what was found there; nothing when it could not be looked at.
+template <class T>
+struct Looked {
+  pve::Instance server;
+  std::optional<T> inventory;
+};
+
+template <class T>
+struct AllServers {
+  std::vector<Looked<T>> servers;
+  int exit_code = 0;  ///< of the first that could not be looked at
+};
+
+/// One that can't be looked at keeps nobody from seeing the others.
+template <class T>
+AllServers<T> look_at_all(const std::function<awaitable<T>(pve::Client& client)>& look) {
+  AllServers<T> out;
+  for (auto& server : sandbox::read_instances(sandbox::process_environment())) {
+    Looked<T> looked{std::move(server), std::nullopt};
+    try {
+      work_on(looked.server, [&](pve::Client& client) -> awaitable<void> {
+        looked.inventory = co_await look(client);
+      });
+    } catch (const Error& error) {
+      if (error.kind == Errc::cancelled) throw;
+      report(looked.server, error, out.exit_code);
+    }
+    out.servers.push_back(std::move(looked));
+  }
+  return out;
+}
+
+}  // namespace px::cli
