@@ -16,6 +16,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <future>
+#include <locale>
 #include <map>
 #include <string>
 #include <thread>
@@ -23,6 +24,16 @@
 #include <vector>
 
 namespace px::testing {
+
+/// std::ctype<char> fills two caches that all threads share without a lock (GCC bug 77704), and
+/// compiling a std::regex on two threads is enough to make the thread sanitizer speak of it. They
+/// are filled here, before there are threads.
+inline const bool letters_are_cached = [] {
+  const auto& letters = std::use_facet<std::ctype<char>>(std::locale::classic());
+  letters.widen('a');
+  for (int c = 1; c < 256; ++c) letters.narrow(static_cast<char>(c), '\0');
+  return true;
+}();
 
 /// A directory of its own, removed at the end.
 class TemporaryDirectory {
