@@ -29,15 +29,6 @@ std::string beat_of(std::string_view description) {
   return std::string{description.substr(begin, description.find('\n', begin) - begin)};
 }
 
-awaitable<std::optional<pve::qemu::VmConfigMap>> config_of(pve::Client& client, pve::VmRef vm) {
-  try {
-    co_return co_await pve::qemu::config(client, vm);
-  } catch (const Error& error) {
-    if (error.kind != Errc::not_found) throw;
-  }
-  co_return std::nullopt;
-}
-
 /// False when someone else was faster.
 awaitable<bool> create(pve::Client& client, pve::VmRef vm, const ClaimTerms& terms,
                        const std::string& maker, Deadline limit) {
@@ -157,7 +148,7 @@ awaitable<Claimed> claim(pve::Client& client, ClaimTerms terms, Deadline limit) 
   ClaimMachine machine;
   bool told = false;
   for (auto pause = first_look;;) {
-    const auto config = co_await config_of(client, vm);
+    const auto config = co_await pve::qemu::config_if_there(client, vm);
     const auto now = std::chrono::steady_clock::now();
     const Claimed ours{vm, false, maker};
     const auto seen = seen_of(config, terms);
@@ -206,7 +197,7 @@ awaitable<void> give_up(pve::Client& client, Claimed claimed) {
   const auto& vm = claimed.vm;
   const auto limit = Deadline::after(60s);
   try {
-    const auto config = co_await config_of(client, vm);
+    const auto config = co_await pve::qemu::config_if_there(client, vm);
     if (!config || !beat_of(config->get("description")).starts_with(claimed.maker)) co_return;
     const auto upid = co_await pve::qemu::destroy(client, vm, limit);
     co_await pve::wait_for_task(client, upid, limit, fmt::format("destroy VM {}", vm.vmid));
@@ -219,7 +210,7 @@ awaitable<void> keep_claim(pve::Client& client, Claimed claimed, std::string not
   const auto& vm = claimed.vm;
   for (int count = 1;; ++count) {
     co_await sleep_for(beat_pause);
-    const auto config = co_await config_of(client, vm);
+    const auto config = co_await pve::qemu::config_if_there(client, vm);
     if (!config || !beat_of(config->get("description")).starts_with(claimed.maker)) {
       throw Error{Errc::unavailable,
                   fmt::format("VM {}, which was to become a template, was {}", vm.vmid,

@@ -25,16 +25,6 @@ std::string source_of(const std::vector<std::string>& tags) {
   return "";
 }
 
-/// The lines that its maker wrote; nothing of a VM that is gone.
-awaitable<std::string> description_of(pve::Client& client, pve::VmRef vm) {
-  try {
-    co_return (co_await pve::qemu::config(client, vm)).get("description");
-  } catch (const Error& error) {
-    if (error.kind != Errc::not_found) throw;
-  }
-  co_return "";
-}
-
 std::string run_in(std::string_view description) {
   constexpr std::string_view key = "inspect-run: ";
   const auto at = description.find(key);
@@ -52,7 +42,8 @@ awaitable<void> add_templates(pve::Client& client, pve::NodeName node, Inventory
                       vm.is_template};
     if (!ours || (!made.is_ready && made.content_tag.empty())) continue;
     if (!made.is_ready) {
-      const auto description = co_await description_of(client, made.vm);
+      const auto config = co_await pve::qemu::config_if_there(client, made.vm);
+      const auto description = config ? config->get("description") : "";
       if (description.find(making_key) == std::string::npos) continue;  // a sample's VM
       made.run = run_in(description);
     }

@@ -23,15 +23,6 @@ TaskCall call_on(const VmRef& vm, std::string_view rest, std::string type, Deadl
           .doing = std::move(doing)};
 }
 
-awaitable<std::optional<VmConfigMap>> config_if_there(Client& client, const VmRef& vm) {
-  try {
-    co_return co_await config(client, vm);
-  } catch (const Error& e) {
-    if (e.kind != Errc::not_found) throw;
-  }
-  co_return std::nullopt;
-}
-
 /// Follows a clone whose answer was lost by the copy's configuration. False when it surely did
 /// not start.
 awaitable<bool> follow_copy(Client& client, VmRef copy, const Clone& what, Deadline deadline,
@@ -148,6 +139,15 @@ awaitable<VmConfigMap> config(Client& client, VmRef vm) {
   }
   if (const auto digest = out.values.extract("digest")) out.digest = digest.mapped();
   co_return out;
+}
+
+awaitable<std::optional<VmConfigMap>> config_if_there(Client& client, VmRef vm) {
+  try {
+    co_return co_await config(client, vm);
+  } catch (const Error& error) {
+    if (error.kind != Errc::not_found) throw;
+  }
+  co_return std::nullopt;
 }
 
 awaitable<VmStatus> status(Client& client, VmRef vm) {

@@ -37,6 +37,8 @@ struct VmConfigMap {
 bool is_card(std::string_view option) noexcept;
 /// The configuration, with pending changes applied.
 awaitable<VmConfigMap> config(Client& client, VmRef vm);
+/// The same; nothing for a VM that is not there.
+awaitable<std::optional<VmConfigMap>> config_if_there(Client& client, VmRef vm);
 
 struct VmStatus {
   bool running = false;

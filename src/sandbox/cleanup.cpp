@@ -116,13 +116,9 @@ awaitable<std::vector<Leftover>> find_leftovers(pve::Client& client, pve::NodeNa
       out.push_back({ref, vm.name, *run});
       continue;
     }
-    std::optional<Mark> mark;
-    try {
-      mark = find_mark((co_await pve::qemu::config(client, ref)).get("description"));
-    } catch (const Error& error) {
-      if (error.kind != Errc::not_found) throw;
-      continue;
-    }
+    const auto config = co_await pve::qemu::config_if_there(client, ref);
+    if (!config) continue;
+    const auto mark = find_mark(config->get("description"));
     const bool tagged = std::find(vm.tags.begin(), vm.tags.end(), common_tag) != vm.tags.end();
     if (mark || tagged) out.push_back({ref, vm.name, mark ? mark->run : ""});
   }

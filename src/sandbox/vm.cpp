@@ -397,13 +397,10 @@ awaitable<bool> Vm::is_ours() {
   // A clone whose answer was lost may come into being a moment later.
   for (int look = 0; look < 3; ++look) {
     if (look > 0) co_await sleep_for(500ms);
-    try {
-      const auto config = co_await pve::qemu::config(host_->client(), *vm_);
-      const auto mark = find_mark(config.get("description"));
-      co_return mark && mark->object == mark_.object;
-    } catch (const Error& error) {
-      if (error.kind != Errc::not_found) throw;
-    }
+    const auto config = co_await pve::qemu::config_if_there(host_->client(), *vm_);
+    if (!config) continue;
+    const auto mark = find_mark(config->get("description"));
+    co_return mark && mark->object == mark_.object;
   }
   co_return false;
 }
