@@ -100,8 +100,8 @@ awaitable<Template> Templates::find_existing(const TemplateRequest& request) {
 }
 
 /// The template that was made of this content before, whoever made it.
-awaitable<std::optional<Template>> Templates::find_made(const Recipe& recipe) {
-  for (const auto& vm : co_await pve::qemu::list(client_, node_)) {
+awaitable<std::optional<Template>> Templates::find_made(const Recipe& recipe, const Vms& vms) {
+  for (const auto& vm : vms) {
     if (!vm.is_template || !has_tag(vm, recipe.content_tag)) continue;
     const pve::VmRef ref{node_, vm.vmid};
     co_return Template{ref, co_await pve::qemu::config(client_, ref)};
@@ -111,9 +111,10 @@ awaitable<std::optional<Template>> Templates::find_made(const Recipe& recipe) {
 
 /// One of the existing provider, which goes by a name and a size. Where there are several, or where
 /// ours are of other content under that name, none of them is surely the right one.
-awaitable<std::optional<Template>> Templates::find_of_old_provider(const Recipe& recipe) {
+awaitable<std::optional<Template>> Templates::find_of_old_provider(const Recipe& recipe,
+                                                                   const Vms& vms) {
   std::vector<pve::Vmid> found;
-  for (const auto& vm : co_await pve::qemu::list(client_, node_)) {
+  for (const auto& vm : vms) {
     if (!vm.is_template || !has_tag(vm, recipe.source_tag)) continue;
     const bool ours = std::ranges::any_of(
         vm.tags, [](const auto& tag) { return tag.starts_with(content_prefix); });
@@ -156,7 +157,7 @@ awaitable<Template> Templates::find_or_restore(const TemplateRequest& request) {
   const auto identity =
       fmt::format("{}|{}|{}", archive->id.text(), archive->size, archive->created);
   auto recipe = recipe_of_backup(request, archive->id, identity);
-  auto made = co_await find_made(recipe);
+  auto made = co_await find_made(recipe, co_await pve::qemu::list(client_, node_));
   if (!made) {
     const auto vm = co_await restore(client_, kitchen_for(request), std::move(recipe));
     made = Template{vm, co_await pve::qemu::config(client_, vm)};
@@ -167,10 +168,11 @@ awaitable<Template> Templates::find_or_restore(const TemplateRequest& request) {
 
 awaitable<Template> Templates::find_or_bake(const TemplateRequest& request) {
   auto recipe = co_await run_in_pool(client_.pool(), [&] { return recipe_of(request); });
+  const auto vms = co_await pve::qemu::list(client_, node_);
   if (!recipe.content_tag.empty()) {
-    if (auto made = co_await find_made(recipe)) co_return *std::move(made);
+    if (auto made = co_await find_made(recipe, vms)) co_return *std::move(made);
   }
-  if (auto old = co_await find_of_old_provider(recipe)) co_return *std::move(old);
+  if (auto old = co_await find_of_old_provider(recipe, vms)) co_return *std::move(old);
   if (recipe.content_tag.empty()) throw missing_file(find_built_in(request.built_in), node_.text());
   const auto vm = co_await bake(client_, kitchen_for(request), std::move(recipe));
   co_return Template{vm, co_await pve::qemu::config(client_, vm)};

@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 /// Template VMs: what samples are cloned from. Found by tag, or made from an image.
 namespace px::image {
@@ -37,12 +38,14 @@ class Templates {
   void forget() { known_.clear(); }
 
  private:
+  using Vms = std::vector<pve::qemu::VmSummary>;
+
   awaitable<Template> find_existing(const TemplateRequest& request);
   awaitable<Template> find_or_restore(const TemplateRequest& request);
   awaitable<Template> find_or_bake(const TemplateRequest& request);
-  awaitable<std::optional<Template>> find_made(const Recipe& recipe);
+  awaitable<std::optional<Template>> find_made(const Recipe& recipe, const Vms& vms);
   Kitchen kitchen_for(const TemplateRequest& request) const;
-  awaitable<std::optional<Template>> find_of_old_provider(const Recipe& recipe);
+  awaitable<std::optional<Template>> find_of_old_provider(const Recipe& recipe, const Vms& vms);
 
   pve::Client& client_;
   pve::NodeName node_;
