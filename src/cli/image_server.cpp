@@ -147,24 +147,13 @@ void print_choice(const sandbox::ImageChoice& choice) {
   std::fflush(stdout);
 }
 
-/// A mistyped name is found before anything is removed.
-void check_image_names(const std::vector<sandbox::ImageChoice>& choices,
-                       const std::vector<std::string>& names) {
-  for (const auto& name : names) {
-    const bool nowhere = std::ranges::all_of(choices, [&](const auto& choice) {
-      return std::ranges::find(choice.unknown, name) != choice.unknown.end();
-    });
-    if (nowhere) throw_bad_input("name", name, "no image of ours has it; see image ls");
-  }
-}
-
 int remove_chosen(const Choose& choose, const std::vector<std::string>& names, bool yes) {
   const auto all = look_at_images();
   std::vector<sandbox::ImageChoice> choices;
   for (const auto& looked : all.servers) {
     choices.push_back(looked.inventory ? choose(*looked.inventory) : sandbox::ImageChoice{});
   }
-  if (all.exit_code == 0) check_image_names(choices, names);
+  if (all.exit_code == 0) check_names(choices, names, "no image of ours has it; see image ls");
   bool something = false;
   bool left = false;
   for (std::size_t i = 0; i < choices.size(); ++i) {

@@ -99,18 +99,6 @@ void check_options(const RemoveOptions& options) {
   if (!selection.run.empty()) sandbox::RunId::parse(selection.run);
 }
 
-/// A mistyped name is found before anything is removed.
-void check_network_names(const AllNetworks& all, const std::vector<sandbox::Choice>& choices,
-                         const sandbox::NetworkSelection& selection) {
-  if (all.exit_code != 0) return;
-  for (const auto& name : selection.names) {
-    const bool nowhere = std::ranges::all_of(choices, [&](const auto& choice) {
-      return std::ranges::find(choice.unknown, name) != choice.unknown.end();
-    });
-    if (nowhere) throw_bad_input("name", name, "no zone and no VNet has it; see net ls");
-  }
-}
-
 /// Changes that an apply sweeps along.
 std::vector<std::string> others_changes(const Inventory& inventory, const sandbox::Choice& choice) {
   std::vector<std::string> out;
@@ -145,7 +133,9 @@ int remove_networks(const RemoveOptions& options) {
                           ? sandbox::choose_networks(*looked.inventory, options.selection, life_of)
                           : sandbox::Choice{});
   }
-  check_network_names(all, choices, options.selection);
+  if (all.exit_code == 0) {
+    check_names(choices, options.selection.names, "no zone and no VNet has it; see net ls");
+  }
 
   bool something = false;
   bool left = false;

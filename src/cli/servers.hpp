@@ -6,6 +6,7 @@
 #include "sandbox/life_sign.hpp"
 #include "support/error.hpp"
 
+#include <algorithm>
 #include <functional>
 #include <optional>
 #include <string>
@@ -50,6 +51,19 @@ AllServers<T> look_at_all(const std::function<awaitable<T>(pve::Client& client)>
     out.servers.push_back(std::move(looked));
   }
   return out;
+}
+
+/// A mistyped name is found before anything is removed: one that is among the `unknown` of every
+/// choice. `wrong` says what nobody has. Throws Error{bad_input}.
+template <class Choice>
+void check_names(const std::vector<Choice>& choices, const std::vector<std::string>& names,
+                 const std::string& wrong) {
+  for (const auto& name : names) {
+    const bool nowhere = std::ranges::all_of(choices, [&](const Choice& choice) {
+      return std::ranges::find(choice.unknown, name) != choice.unknown.end();
+    });
+    if (nowhere) throw_bad_input("name", name, wrong);
+  }
 }
 
 }  // namespace px::cli
