@@ -98,18 +98,4 @@ std::optional<std::string> run_of_medium(std::string_view file_name) {
   return std::string{run};
 }
 
-std::string dns_label(std::string_view text) {
-  std::string out;
-  for (const char c : text.substr(0, 40)) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-    if (plain) {
-      out += c;
-    } else if (!out.empty() && out.back() != '-') {
-      out += '-';
-    }
-  }
-  while (!out.empty() && out.back() == '-') out.pop_back();
-  return out.empty() ? "vm" : out;
-}
-
 }  // namespace px::sandbox

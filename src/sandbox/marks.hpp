@@ -43,7 +43,4 @@ std::string medium_name(const RunId& run, std::string_view nonce);
 /// The run in a medium's name, if it is one of ours.
 std::optional<std::string> run_of_medium(std::string_view file_name);
 
-/// A DNS label of what people named: letters, digits and -, at most 40 characters, never empty.
-std::string dns_label(std::string_view text);
-
 }  // namespace px::sandbox
