@@ -114,6 +114,11 @@ std::string key_of(const Recipe& recipe) {
   return recipe.content_tag.substr(recipe.content_tag.rfind('-') + 1);
 }
 
+awaitable<void> turn_into_template(pve::Client& client, pve::VmRef vm, Deadline limit) {
+  const auto upid = co_await pve::qemu::make_template(client, vm, limit);
+  co_await pve::wait_for_task(client, upid, limit, fmt::format("make VM {} a template", vm.vmid));
+}
+
 /// One bake under way: what it has put on the server so far, for clean-up.
 class Bake {
  public:
@@ -138,9 +143,7 @@ class Bake {
     const auto& vm = claimed_.vm;
     const auto set = co_await pve::qemu::set_config_in_task(client_, vm, options, limit_);
     co_await pve::wait_for_task(client_, set, limit_, "import the disks of " + recipe_.title);
-    const auto converted = co_await pve::qemu::make_template(client_, vm, limit_);
-    co_await pve::wait_for_task(client_, converted, limit_,
-                                fmt::format("make VM {} a template", vm.vmid));
+    co_await turn_into_template(client_, vm, limit_);
     is_ready_ = true;
     co_await pve::qemu::set_config(client_, vm, pve::Params{}.add("description", kitchen_.note),
                                    limit_);
@@ -237,9 +240,7 @@ awaitable<pve::VmRef> restore(pve::Client& client, Kitchen kitchen, Recipe recip
                    bool& done) -> awaitable<void> {
     // The backup of a template comes back as one.
     if ((co_await pve::qemu::config(server, vm)).get("template") != "1") {
-      const auto upid = co_await pve::qemu::make_template(server, vm, until);
-      co_await pve::wait_for_task(server, upid, until,
-                                  fmt::format("make VM {} a template", vm.vmid));
+      co_await turn_into_template(server, vm, until);
     }
     done = true;
     co_await pve::qemu::set_config(server, vm, pve::Params{}.add("description", note), until);

@@ -65,14 +65,11 @@ void choose(const T& thing, const LifeOf& life_of, ImageChoice& out) {
 
 awaitable<void> remove_one(pve::Client& client, const Item& item) {
   const auto limit = Deadline::after(5min);
-  if (item.vm) {
-    const auto upid = co_await pve::qemu::destroy(client, *item.vm, limit);
-    co_await pve::wait_for_task(client, upid, limit, "remove " + item.what);
-  } else {
-    const auto node = pve::NodeName::parse(client.instance().node);
-    const auto upid = co_await pve::storage::delete_volume(client, node, *item.upload, limit);
-    co_await pve::wait_for_task(client, upid, limit, "remove " + item.what);
-  }
+  const auto node = pve::NodeName::parse(client.instance().node);
+  const auto upid = item.vm
+                        ? co_await pve::qemu::destroy(client, *item.vm, limit)
+                        : co_await pve::storage::delete_volume(client, node, *item.upload, limit);
+  co_await pve::wait_for_task(client, upid, limit, "remove " + item.what);
 }
 
 }  // namespace
