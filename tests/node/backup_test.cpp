@@ -73,20 +73,6 @@ awaitable<std::string> only_backup(VmApi& api) {
   co_return list.empty() ? "" : json::text_at(list.front(), "volid");
 }
 
-template <class Use>
-void with_disks(Use use) {
-  const TemporaryDirectory directory;
-  auto body = [](const fs::path& at, Use& action) -> awaitable<void> {
-    const Simulation simulation;
-    auto hardware = simulated_machines(simulation);
-    hardware.disks = std::make_shared<QemuDisks>();
-    VmApi api{co_await asio::this_coro::executor, at, std::move(hardware)};
-    co_await action(api);
-    EXPECT_TRUE(fs::is_empty(api.spool_folder())) << "something is left half-way";
-  };
-  px::testing::run(body(directory.path, use));
-}
-
 struct Packing {
   const char* compress;
   const char* suffix;

@@ -59,19 +59,6 @@ std::string guest_view(VmApi& api, const std::string& volume) {
   return read_file(directory.path / "raw");
 }
 
-template <class Use>
-void with_disks(Use use) {
-  const TemporaryDirectory directory;
-  auto body = [](const fs::path& at, Use& action) -> awaitable<void> {
-    const Simulation simulation;
-    auto hardware = simulated_machines(simulation);
-    hardware.disks = std::make_shared<QemuDisks>();
-    VmApi api{co_await asio::this_coro::executor, at, std::move(hardware)};
-    co_await action(api);
-  };
-  px::testing::run(body(directory.path, use));
-}
-
 std::vector<std::string> files_in(const fs::path& folder) {
   std::vector<std::string> out;
   if (!fs::exists(folder)) return out;

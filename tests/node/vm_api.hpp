@@ -12,6 +12,8 @@
 #include "run.hpp"
 #include "support/bytes.hpp"
 
+#include <gtest/gtest.h>
+
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -158,6 +160,21 @@ template <class Use>
 void with_node(Use use) {
   const TemporaryDirectory directory;
   with_node(directory.path, std::move(use));
+}
+
+/// Runs `use` with an API whose disks are real, though its machines are not.
+template <class Use>
+void with_disks(Use use) {
+  const TemporaryDirectory directory;
+  auto body = [](const std::filesystem::path& at, Use& action) -> awaitable<void> {
+    const Simulation simulation;
+    auto hardware = simulated_machines(simulation);
+    hardware.disks = std::make_shared<QemuDisks>();
+    VmApi api{co_await asio::this_coro::executor, at, std::move(hardware)};
+    co_await action(api);
+    EXPECT_TRUE(std::filesystem::is_empty(api.spool_folder())) << "something is left half-way";
+  };
+  px::testing::run(body(directory.path, use));
 }
 
 }  // namespace px::node::testing
