@@ -242,8 +242,8 @@ void refuse_windows_without_helper(const Spec& spec) {
       continue;
     }
     throw Error{Errc::unsupported,
-                fmt::format("{}.os_type: is \"{}\"; this build can't drive Windows guests", vm.field,
-                            vm.os_type)}
+                fmt::format("{}.os_type: is \"{}\"; this build can't drive Windows guests",
+                            vm.field, vm.os_type)}
         .with_hint("Install gcc-mingw-w64-x86-64-win32 and build it again.");
   }
 }
