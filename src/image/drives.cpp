@@ -34,13 +34,6 @@ bool is_q35(const pve::qemu::VmConfigMap& config) {
   return config.get("machine").find("q35") != std::string::npos;
 }
 
-/// `local:100/vm-100-cloudinit.raw,media=cdrom`, `local-lvm:vm-100-cloudinit,...` (qemu-server,
-/// Drive.pm, drive_is_cloudinit).
-bool is_cloud_init_drive(const std::string& drive) {
-  static const std::regex volume{"[^,]*[:/](vm-[0-9]+-)?cloudinit(\\.(raw|qcow2|vmdk))?(,.*)?"};
-  return std::regex_match(drive, volume);
-}
-
 }  // namespace
 
 std::string cd_drive_of(const pve::qemu::VmConfigMap& config) {
@@ -57,9 +50,14 @@ std::string cd_drive_of(const pve::qemu::VmConfigMap& config) {
   return {};
 }
 
+bool is_cloud_init_drive(const std::string& option, const std::string& drive) {
+  static const std::regex volume{"[^,]*[:/](vm-[0-9]+-)?cloudinit(\\.(raw|qcow2|vmdk))?(,.*)?"};
+  return is_on_cd_bus(option) && std::regex_match(drive, volume);
+}
+
 std::string seed_drive_of(const pve::qemu::VmConfigMap& config) {
   for (const auto& [option, value] : config.values) {
-    if (is_on_cd_bus(option) && is_cloud_init_drive(value)) return option;
+    if (is_cloud_init_drive(option, value)) return option;
   }
   const auto scsi = has_virtio_scsi(config) ? free_place(config, "scsi", 1, most_scsi) : "";
   const bool on_scsi = boot_disk(config).starts_with("scsi") || is_q35(config);
