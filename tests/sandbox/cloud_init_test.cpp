@@ -1,4 +1,5 @@
 // A VM's seed on its way to the VM, on a node with simulated machines.
+#include "image/inventory.hpp"
 #include "vm_on_node.hpp"
 
 namespace px::sandbox {
@@ -70,6 +71,23 @@ TEST_F(CloudInitOnNode, isUploadedAnewWhenItIsGoneOrCutOff) {
     co_await run.sweep(true);
   };
   px::testing::run(work(*this, spec));
+}
+
+TEST_F(CloudInitOnNode, isKnownToBeInUseAsLongAsTheVmIsThere) {
+  auto work = [](CloudInitOnNode& test, std::string text) -> awaitable<void> {
+    const auto executor = co_await asio::this_coro::executor;
+    sandbox::Run run{executor, test.pool_, test.environment()};
+    co_await run.prepare(text);
+    const auto sandbox = co_await run.bring_up(text, "task", "sample");
+    pve::Client client{executor, test.pool_, read_instances(test.environment()).front()};
+    const auto node = pve::NodeName::parse("proxmox");
+    const auto now = co_await image::take_inventory(client, node);
+    EXPECT_EQ(now.seeds.at(0).users,
+              std::vector{pve::Vmid::from_number(sandbox->vms().at(1)->vmid())});
+    co_await run.sweep(true);
+    EXPECT_TRUE((co_await image::take_inventory(client, node)).seeds.at(0).users.empty());
+  };
+  px::testing::run(work(*this, two_vms(built_in, init)));
 }
 
 TEST_F(CloudInitOnNode, takesThePlaceOfTheServersOwn) {
