@@ -22,11 +22,12 @@ if(PX_SANITIZE)
   target_link_options(px_flags INTERFACE -fsanitize=${PX_SANITIZE})
 endif()
 
-# px_room(NAME LINK libs...): library px_NAME of all .cpp files in src/NAME, with the shared
+# px_room(NAME LINK libs...): library px_NAME of all .cpp and .S files in src/NAME, with the shared
 # precompiled header.
 function(px_room name)
   cmake_parse_arguments(ARG "" "" "LINK" ${ARGN})
-  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${name}/*.cpp)
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${name}/*.cpp
+       ${PROJECT_SOURCE_DIR}/src/${name}/*.S)
   add_library(px_${name} STATIC ${sources})
   target_link_libraries(px_${name} PUBLIC px_flags ${ARG_LINK})
   px_precompile(px_${name})

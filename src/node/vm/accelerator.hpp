@@ -10,10 +10,14 @@ namespace px::node {
 /// what to install. Blocks.
 std::string installed_qemu_version(const std::string& binary);
 
-/// Whether a guest really runs under KVM here: firmware is booted under it and must reach its last
-/// words within two seconds. (/dev/kvm may exist and be useless: inside a VM or a container, guests
-/// hang or QEMU aborts.) The answer is kept in `cache`, for this QEMU version and this boot of the
-/// host. Blocks.
+/// Whether a guest really runs: a boot sector goes through protected mode, long mode and timer
+/// interrupts, and must say so within ten seconds (kvm_probe.S). Firmware alone proves nothing:
+/// inside a VM or a container /dev/kvm may boot it and then hang, or make QEMU give up. Blocks.
+bool runs_guests(const std::string& binary, Accelerator accelerator,
+                 const std::filesystem::path& directory);
+
+/// KVM where it runs guests, else emulation. The answer is kept in `cache`, for this QEMU version
+/// and this boot of the host. Blocks.
 Accelerator probe_accelerator(const std::string& binary, const std::string& version,
                               const std::filesystem::path& cache);
 
