@@ -323,7 +323,8 @@ class CloudInit(_Model):
     packages: tuple[_Text, ...] = ()
     """Installed by the guest's package manager, which needs a way to its mirror."""
     run: tuple[_Text | Annotated[tuple[str, ...], Field(min_length=1)], ...] = ()
-    """Commands of the first boot, by root: a text for `sh`, or a program with its arguments."""
+    """Commands by root, each a text for `sh` or a program with its arguments. The first one that
+    fails ends them, and the VM's start with an error."""
 
     @field_validator("network", mode="before")
     @classmethod

@@ -51,7 +51,12 @@ json::object own_config(const CloudInitSpec& spec) {
     out["package_update"] = true;
     out["packages"] = json::from(spec.packages);
   }
-  if (!spec.run.empty()) out["runcmd"] = json::array(spec.run.begin(), spec.run.end());
+  if (!spec.run.empty()) {
+    // They become one script, of which cloud-init sees the last command's status only.
+    json::array script{"set -e"};
+    script.insert(script.end(), spec.run.begin(), spec.run.end());
+    out["runcmd"] = std::move(script);
+  }
   return out;
 }
 

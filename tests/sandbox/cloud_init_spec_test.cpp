@@ -24,7 +24,7 @@ CloudInitSpec all_but_user_data() {
 
 const std::string own_fields =
     R"({"ssh_authorized_keys":["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ alice@example"],)"
-    R"("package_update":true,"packages":["nginx"],"runcmd":["echo $HOME",["touch","/b c"]])";
+    R"("package_update":true,"packages":["nginx"],"runcmd":["set -e","echo $HOME",["touch","/b c"]])";
 
 TEST(CloudInitSpec, isAConfigurationOfCloudInit) {
   const auto seed = seed_of("cloud_init", all_but_user_data(), "web.lan");
