@@ -8,6 +8,8 @@
 #include <boost/algorithm/string/trim.hpp>
 #include <fmt/format.h>
 
+#include <regex>
+
 namespace px::image {
 
 namespace {
@@ -30,8 +32,10 @@ exit $code
 constexpr auto question_limit = 60s;
 constexpr std::size_t most_status = 2000;
 constexpr auto output_log = "/var/log/cloud-init-output.log";
-constexpr auto log_lines = "30";
-constexpr std::size_t most_log = 6000;
+constexpr auto lines_to_read = "200";
+constexpr std::size_t most_log = 20'000;
+constexpr std::size_t lines_to_show = 30;
+constexpr std::size_t longest_noise = 200;  // std::regex takes stack for each character
 
 guest::ExecRequest as_root(std::vector<std::string> argv, std::chrono::milliseconds timeout) {
   guest::ExecRequest request;
@@ -66,11 +70,27 @@ awaitable<std::string> status_of(guest::Guest& guest) {
   co_return fmt::format("{}", fmt::join(lines, ", "));
 }
 
+/// The tables of addresses and the pictures of SSH host keys, which come late and push what matters
+/// out of sight (seen with version 25.1).
+bool is_log_noise(const std::string& line) {
+  static const std::regex noise{
+      "ci-info: .*|Generating public/private .*|Your (identification|public key) has been saved .*|"
+      "The key.* is:|SHA256:.*|\\|.{17}\\||\\+-+\\[.*\\]-+\\+"};
+  return line.size() <= longest_noise && std::regex_match(line, noise);
+}
+
+awaitable<std::vector<std::string>> log_of(guest::Guest& guest) {
+  auto lines = co_await ask(guest, {"tail", "-n", lines_to_read, output_log}, most_log);
+  std::erase_if(lines, is_log_noise);
+  if (lines.size() > lines_to_show) {
+    lines.erase(lines.begin(), lines.end() - static_cast<std::ptrdiff_t>(lines_to_show));
+  }
+  co_return lines;
+}
+
 awaitable<Error> failure_of(guest::Guest& guest, Errc kind, std::string said) {
   said += ": " + co_await status_of(guest);
-  for (const auto& line : co_await ask(guest, {"tail", "-n", log_lines, output_log}, most_log)) {
-    said += "\n  its log: " + line;
-  }
+  for (const auto& line : co_await log_of(guest)) said += "\n  its log: " + line;
   co_return Error{kind, std::move(said)};
 }
 

@@ -12,6 +12,9 @@ namespace px::sandbox {
 
 namespace {
 
+// sshd(8): up to a limit of 8 kilobytes. (std::regex takes stack for each character.)
+constexpr std::size_t longest_key = 8192;
+constexpr std::size_t longest_package = 255;
 constexpr std::string_view cloud_config_line = "#cloud-config";
 
 /// A part of a MIME document (cloud-init's manual, "User-data formats").
@@ -95,7 +98,7 @@ void check_ssh_key(const std::string& field, const std::string& key) {
   static const std::regex form{
       "(ssh-(rsa|dss|ed25519)|ecdsa-sha2-nistp(256|384|521)|"
       "sk-(ssh-ed25519|ecdsa-sha2-nistp256)@openssh\\.com) [A-Za-z0-9+/]{16,}={0,2}( [^\n\r]*)?"};
-  if (std::regex_match(key, form)) return;
+  if (key.size() <= longest_key && std::regex_match(key, form)) return;
   throw_bad_input(field, printable(key),
                   "a public key is one line: its type, its base64 and perhaps a comment");
 }
@@ -103,8 +106,8 @@ void check_ssh_key(const std::string& field, const std::string& key) {
 /// A name, and with `=` or `/` a version or release, as apt takes it; others are alike.
 void check_package(const std::string& field, const std::string& name) {
   static const std::regex form{"[A-Za-z0-9][A-Za-z0-9+._:=~/@-]*"};
-  if (!std::regex_match(name, form))
-    throw_bad_input(field, printable(name), "no package has that name");
+  if (name.size() <= longest_package && std::regex_match(name, form)) return;
+  throw_bad_input(field, printable(name), "no package has that name");
 }
 
 void check_command(const std::string& field, const json::value& command) {

@@ -78,6 +78,21 @@ TEST(WaitForCloudInit, showsStatusAndLogWhenItFailed) {
             "  its log:   ?[1mcp: no such file?[0m");
 }
 
+TEST(WaitForCloudInit, showsTheLinesOfTheLogThatMatter) {
+  const std::string keys =
+      "Generating public/private rsa key pair.\n"
+      "Your identification has been saved in /etc/ssh/ssh_host_rsa_key\n"
+      "The key fingerprint is:\nSHA256:DTZGb8fjVYJqLwLXai30Hl9tHrdlmx7po+jThca1C3s root@web\n"
+      "The key's randomart image is:\n+---[RSA 3072]----+\n|        .    .. .|\n"
+      "+----[SHA256]-----+\n";
+  const auto error = end_with(GuestWithCloudInit{
+      {{1, "", ""},
+       {1, "status: error\n", ""},
+       {0, "ci-info: +-------+\n" + std::string(40, '\n') + "sh: nginx: not found\n" + keys, ""}}});
+  EXPECT_EQ(error.said,
+            "vms[0]: VM 7: cloud-init failed: status: error\n  its log: sh: nginx: not found");
+}
+
 TEST(WaitForCloudInit, showsStatusAndLogWhenItTakesTooLong) {
   GuestWithCloudInit guest{{{0, "status: running\n", ""}, {0, "Reading package lists\n", ""}}};
   guest.hangs = true;

@@ -59,7 +59,7 @@ TEST_F(CloudInitOnNode, isADriveOfTheVmThatCostsASampleNothing) {
   EXPECT_THAT(json::text_at(options, "scsi1"), HasSubstr(seeds().front() + ",media=cdrom"));
 }
 
-TEST_F(CloudInitOnNode, isUploadedAnewWhenItIsGoneOrCutOff) {
+TEST_F(CloudInitOnNode, isUploadedAnewWhenItIsGone) {
   const auto spec = two_vms(built_in, init);
   auto work = [](CloudInitOnNode& test, std::string text) -> awaitable<void> {
     sandbox::Run run{co_await asio::this_coro::executor, test.pool_, test.environment()};
