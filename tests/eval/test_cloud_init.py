@@ -1,0 +1,109 @@
+"""What `cloud_init` does in a real guest, a Debian with systemd."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from pydantic import SecretStr
+
+from proxmoxsandbox._proxmox_sandbox_environment import ProxmoxSandboxEnvironment
+from proxmoxsandbox.schema import (
+    CloudInit,
+    ProxmoxSandboxEnvironmentConfig,
+    VmConfig,
+    VmSourceConfig,
+)
+
+from .conftest import Node, prepare, take_down
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA alice"
+USER_DATA = """#cloud-config
+write_files: [{path: /etc/motto, content: "ä, first\\n"}]
+runcmd: [echo its own >>/root/ran]
+"""
+
+
+@pytest.fixture(scope="module")
+def debian() -> Path:
+    folders = os.environ["PROXMOX_SANDBOX_IMAGES"].split(":")
+    files = [Path(folder) / "debian13.qcow2" for folder in folders]
+    return next(file for file in files if file.exists())
+
+
+def config_of(debian: Path, init: CloudInit) -> ProxmoxSandboxEnvironmentConfig:
+    vm = VmConfig(
+        vm_source_config=VmSourceConfig(disk=debian),
+        name="web.lan",
+        ram_mb=768,
+        nics=(),
+        cloud_init=init,
+    )
+    return ProxmoxSandboxEnvironmentConfig(sdn_config=None, vms_config=(vm,))
+
+
+Starts = tuple[ProxmoxSandboxEnvironment, str]
+
+
+@pytest.fixture(scope="module")
+def starts(node: Node, debian: Path) -> Iterator[Starts]:
+    """Of two guests side by side, for they take their time: one that gets through, and the error of
+    one that does not."""
+    good = config_of(
+        debian,
+        CloudInit(
+            user_data=SecretStr(USER_DATA),
+            ssh_keys=(KEY,),
+            run=("echo $((20 + 3)) >>/root/ran", ("touch", "/root/a b")),
+        ),
+    )
+    bad = config_of(
+        debian, CloudInit(run=("echo so far", ("ls", "/no such thing"), "echo not reached"))
+    )
+    made: dict[str, Any] = {}
+    errors: list[str] = []
+
+    async def start(config: ProxmoxSandboxEnvironmentConfig) -> None:
+        try:
+            made.update(await ProxmoxSandboxEnvironment.sample_init("tests", config, {}))
+        except Exception as ex:
+            errors.append(str(ex))
+
+    async def work() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(start, good)
+            group.start_soon(start, bad)
+
+    prepare(good)
+    prepare(bad)
+    anyio.run(work)
+    assert len(errors) == 1 and made, errors
+    yield made["web.lan"], errors[0]
+    take_down(good, made)
+
+
+def said(vm: ProxmoxSandboxEnvironment, command: str) -> str:
+    result = anyio.run(vm.exec, ["sh", "-c", command])
+    assert result.success, result
+    return result.stdout.strip()
+
+
+def test_a_guest_is_as_its_cloud_init_says_when_the_sample_gets_it(starts: Starts) -> None:
+    vm = starts[0]
+    assert said(vm, "hostname; hostname --fqdn") == "web\nweb.lan"
+    assert said(vm, "cat /etc/motto") == "ä, first"
+    assert said(vm, "cat /root/ran; ls -d /root/a*") == "its own\n23\n/root/a b"
+    assert KEY.split()[1] in said(vm, "cat /home/*/.ssh/authorized_keys")
+
+
+def test_a_command_that_fails_is_the_error_with_cloud_inits_log(node: Node, starts: Starts) -> None:
+    text = starts[1]
+    assert text.startswith("vms_config[0].cloud_init of VM ")
+    assert "cloud-init failed: status: error" in text
+    assert "its log: so far" in text and "its log: ls: cannot access '/no such thing'" in text
+    assert "not reached" not in text
+    assert len(node.vms()) == 1, "it is gone"
