@@ -1,7 +1,9 @@
 // The command `proxmox-sandbox`. Data goes to stdout, talk to stderr.
+#include "cli/cleanup.hpp"
 #include "cli/doctor.hpp"
 #include "cli/exit.hpp"
 #include "cli/image.hpp"
+#include "cli/ls.hpp"
 #include "cli/net.hpp"
 #include "cli/node.hpp"
 #include "support/error.hpp"
@@ -16,6 +18,8 @@ int main(int argc, char** argv) {
   int exit_code = 0;
   px::cli::add_node_command(app, exit_code);
   px::cli::add_doctor_command(app, exit_code);
+  px::cli::add_ls_command(app, exit_code);
+  px::cli::add_cleanup_command(app, exit_code);
   px::cli::add_net_command(app, exit_code);
   px::cli::add_image_command(app, exit_code);
   try {

@@ -20,18 +20,6 @@ using sandbox::Life;
 using sandbox::LifeOf;
 using sandbox::RunLife;
 
-std::string_view name_of(Life life) {
-  switch (life) {
-    case Life::alive:
-      return "alive";
-    case Life::dead:
-      return "dead";
-    case Life::unknown:
-      break;
-  }
-  return "unknown";
-}
-
 std::string_view name_of(Whose whose) {
   switch (whose) {
     case Whose::run:

@@ -34,21 +34,18 @@ struct AllServers {
   int exit_code = 0;  ///< of the first that could not be looked at
 };
 
-/// One that can't be looked at keeps nobody from seeing the others.
+/// All side by side. One that can't be looked at keeps nobody from seeing the others.
 template <class T>
 AllServers<T> look_at_all(const std::function<awaitable<T>(pve::Client& client)>& look) {
   AllServers<T> out;
-  for (auto& server : sandbox::read_instances(sandbox::process_environment())) {
-    Looked<T> looked{std::move(server), std::nullopt};
-    try {
-      work_on(looked.server, [&](pve::Client& client) -> awaitable<void> {
-        looked.inventory = co_await look(client);
+  const auto servers = sandbox::read_instances(sandbox::process_environment());
+  for (const auto& server : servers) out.servers.push_back({server, std::nullopt});
+  const auto failures =
+      work_on_all(servers, [&](pve::Client& client, std::size_t index) -> awaitable<void> {
+        out.servers[index].inventory = co_await look(client);
       });
-    } catch (const Error& error) {
-      if (error.kind == Errc::cancelled) throw;
-      report(looked.server, error, out.exit_code);
-    }
-    out.servers.push_back(std::move(looked));
+  for (std::size_t i = 0; i < servers.size(); ++i) {
+    if (failures[i]) report(servers[i], *failures[i], out.exit_code);
   }
   return out;
 }

@@ -23,6 +23,14 @@ awaitable<void> with_client(asio::thread_pool& pool, pve::Instance instance, Wor
   co_await client.close();
 }
 
+awaitable<void> keep_error(awaitable<void> work, std::optional<Error>& failure) {
+  try {
+    co_await std::move(work);
+  } catch (const Error& error) {
+    failure = error;
+  }
+}
+
 }  // namespace
 
 void work(const std::function<awaitable<void>(asio::thread_pool& pool)>& what) {
@@ -52,6 +60,21 @@ void work(const std::function<awaitable<void>(asio::thread_pool& pool)>& what) {
 
 void work_on(const pve::Instance& instance, Work on_client) {
   work([&](asio::thread_pool& pool) { return with_client(pool, instance, on_client); });
+}
+
+std::vector<std::optional<Error>> work_on_all(
+    const std::vector<pve::Instance>& instances,
+    const std::function<awaitable<void>(pve::Client&, std::size_t index)>& on_client) {
+  std::vector<std::optional<Error>> failures(instances.size());
+  work([&](asio::thread_pool& pool) -> awaitable<void> {
+    std::vector<awaitable<void>> side_by_side;
+    for (std::size_t i = 0; i < instances.size(); ++i) {
+      auto on_this = [&on_client, i](pve::Client& client) { return on_client(client, i); };
+      side_by_side.push_back(keep_error(with_client(pool, instances[i], on_this), failures[i]));
+    }
+    co_await all(std::move(side_by_side));
+  });
+  return failures;
 }
 
 }  // namespace px::cli

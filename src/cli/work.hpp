@@ -3,7 +3,10 @@
 #include "pve/instance.hpp"
 #include "support/async.hpp"
 
+#include <cstddef>
 #include <functional>
+#include <optional>
+#include <vector>
 
 namespace px::cli {
 
@@ -13,5 +16,11 @@ void work(const std::function<awaitable<void>(asio::thread_pool& pool)>& what);
 
 /// The same with a client of a server.
 void work_on(const pve::Instance& instance, std::function<awaitable<void>(pve::Client&)> work);
+
+/// The same with all of them side by side. An error stays with its server: the result has one, or
+/// nothing, for each. Throws Error{cancelled} only.
+std::vector<std::optional<Error>> work_on_all(
+    const std::vector<pve::Instance>& instances,
+    const std::function<awaitable<void>(pve::Client&, std::size_t index)>& work);
 
 }  // namespace px::cli

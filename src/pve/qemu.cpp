@@ -125,7 +125,8 @@ awaitable<std::vector<VmSummary>> list(Client& client, NodeName node) {
                    .tags = split_tags(json::text_or(entry, "tags")),
                    .status = json::text_or(entry, "status"),
                    .is_template = json::flag_or(entry, "template", false),
-                   .lock = json::text_or(entry, "lock")});
+                   .lock = json::text_or(entry, "lock"),
+                   .memory = json::number_or(entry, "maxmem", 0)});
   }
   co_return out;
 }

@@ -23,6 +23,7 @@ struct VmSummary {
   std::string status;  ///< running, stopped
   bool is_template = false;
   std::string lock;
+  std::int64_t memory = 0;  ///< bytes that it may have
 };
 /// All VMs of a node that the caller may see, from their configurations (fresh).
 awaitable<std::vector<VmSummary>> list(Client& client, NodeName node);

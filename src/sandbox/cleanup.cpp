@@ -1,18 +1,13 @@
 #include "sandbox/cleanup.hpp"
 
-#include "image/bake.hpp"
-#include "network/sets.hpp"
-#include "pve/qemu.hpp"
-#include "pve/sdn.hpp"
 #include "pve/storage.hpp"
 #include "sandbox/host.hpp"
 #include "sandbox/life_sign.hpp"
 #include "sandbox/marks.hpp"
 #include "sandbox/removal.hpp"
+#include "support/log.hpp"
 
 #include <fmt/format.h>
-
-#include <algorithm>
 
 namespace px::sandbox {
 
@@ -20,109 +15,139 @@ using namespace std::chrono_literals;
 
 namespace {
 
-struct Report {
-  std::vector<std::string> removed;
-  std::vector<std::string> left;
-};
+class Removal {
+ public:
+  Removal(pve::Client& client, OnRemoved on_removed)
+      : client_{client}, on_removed_{std::move(on_removed)} {}
 
-bool selected(const Leftover& item, const std::string& id) {
-  return id.empty() || item.run == id || item.vm.vmid.text() == id;
-}
-
-awaitable<void> remove_one(pve::Client& client, Leftover item, Report& report) {
-  const auto text = fmt::format("VM {} ({}) on node {}", item.vm.vmid, item.name, item.vm.node);
-  try {
-    co_await remove_vm(client, item.vm, text, Deadline::after(3min));
-    report.removed.push_back("removed " + text);
-  } catch (const Error& error) {
-    report.left.push_back(fmt::format("{}: {}", text, error.what()));
+  awaitable<CleanupReport> run(CleanupChoice choice) {
+    std::vector<awaitable<void>> work;
+    for (const auto& chosen : choice.vms) {
+      work.push_back(remove(text_of(chosen.what), remove_own_vm(chosen.what)));
+    }
+    co_await all(std::move(work));
+    for (const auto& chosen : choice.files) {
+      co_await remove(text_of(chosen.what), remove_file(chosen.what));
+    }
+    if (report_.left.empty() && !choice.networks.empty()) co_await remove_networks(choice);
+    co_return std::move(report_);
   }
-}
 
-/// Media for guests and images for templates.
-std::optional<std::string> run_of_file(const std::string& name) {
-  if (const auto run = run_of_medium(name)) return run;
-  return image::run_of_upload(name);
-}
-
-/// Files of ours that a dead process left on the storages.
-awaitable<void> remove_files(Host& host, const std::string& id, Report& report) {
-  for (const auto& storage : co_await pve::storage::list(host.client(), host.node())) {
-    for (const auto* kind : {"iso", "import"}) {
-      if (!storage.active || !storage.holds(kind)) continue;
-      for (const auto& volume :
-           co_await pve::storage::content(host.client(), host.node(), storage.id, kind)) {
-        const auto rest = volume.id.rest();
-        const auto run = run_of_file(std::string{rest.substr(rest.rfind('/') + 1)});
-        if (!run || (!id.empty() && *run != id)) continue;
-        try {
-          co_await pve::storage::delete_volume(host.client(), host.node(), volume.id,
-                                               Deadline::after(60s));
-          report.removed.push_back("removed file " + volume.id.text());
-        } catch (const Error& error) {
-          report.left.push_back(fmt::format("file {}: {}", volume.id.text(), error.what()));
-        }
-      }
+ private:
+  awaitable<void> remove(std::string text, awaitable<void> removal) {
+    try {
+      co_await std::move(removal);
+      done(text);
+    } catch (const Error& error) {
+      report_.left.push_back(fmt::format("{}: {}", text, error.what()));
     }
   }
-}
 
-awaitable<std::vector<network::Remains>> find_networks(pve::Client& client, const std::string& id) {
-  std::vector<network::Remains> out;
-  try {
-    const auto zones = co_await pve::sdn::zones(client);
-    const auto vnets = co_await pve::sdn::vnets(client);
-    out = network::ours_of(zones, vnets);
-  } catch (const Error& error) {
-    if (error.kind != Errc::unsupported) throw;  // a server without SDN has none
+  awaitable<void> remove_own_vm(OwnVm own) {
+    const auto same = [description = own.description](const pve::qemu::VmConfigMap& config) {
+      return config.get("description") == description;
+    };
+    co_await remove_vm(client_, own.vm, text_of(own), same, true, Deadline::after(3min));
   }
-  std::erase_if(out, [&](const auto& set) { return !id.empty() && set.run != id; });
-  co_return out;
-}
 
-/// Networks of ours that a dead process left. All with one apply, for each holds up the cluster.
-awaitable<void> remove_networks(Host& host, const std::string& id, Report& report) {
-  const auto sets = co_await find_networks(host.client(), id);
-  std::vector<std::string> names;
-  for (const auto& set : sets) names.push_back(fmt::format("zone {}", set.zone));
-  try {
-    co_await network::remove_and_apply(host.client(), sets, Deadline::after(5min));
-    for (const auto& name : names) report.removed.push_back("removed " + name);
-  } catch (const Error& error) {
-    report.left.push_back(fmt::format("{}: {}", fmt::join(names, ", "), error.what()));
+  awaitable<void> remove_file(OwnFile own) {
+    const auto node = pve::NodeName::parse(client_.instance().node);
+    co_await pve::storage::delete_volume(client_, node, own.volume, Deadline::after(60s));
   }
-}
 
-awaitable<void> clean_host(Host& host, const std::string& id, Report& report) {
+  /// All with one apply, for each holds up the cluster.
+  awaitable<void> remove_networks(const CleanupChoice& choice) {
+    std::vector<network::Remains> sets;
+    std::vector<std::string> names;
+    for (const auto& chosen : choice.networks) {
+      sets.push_back(chosen.what);
+      names.push_back(text_of(chosen.what));
+    }
+    try {
+      co_await network::remove_and_apply(client_, std::move(sets), Deadline::after(5min));
+      for (const auto& name : names) done(name);
+    } catch (const Error& error) {
+      report_.left.push_back(fmt::format("{}: {}", fmt::join(names, ", "), error.what()));
+    }
+  }
+
+  void done(const std::string& text) {
+    report_.removed.push_back(text);
+    if (on_removed_) on_removed_(text);
+  }
+
+  pve::Client& client_;
+  OnRemoved on_removed_;
+  CleanupReport report_;
+};
+
+awaitable<void> clean_host(Host& host, const CleanupSelection& selection, const LifeOf& life_of,
+                           CleanupReport& report) {
   co_await host.check();
-  std::vector<awaitable<void>> work;
-  for (auto& item : co_await find_leftovers(host.client(), host.node())) {
-    if (selected(item, id)) work.push_back(remove_one(host.client(), std::move(item), report));
-  }
-  co_await all(std::move(work));
-  co_await remove_files(host, id, report);
-  // A server takes a network away under a running VM (pve-practice section 5).
-  if (report.left.empty()) co_await remove_networks(host, id, report);
+  const auto found = co_await find_belongings(host.client(), host.node());
+  auto done = co_await clean_up(host.client(), choose(found, selection, life_of, Mark::now()));
+  std::ranges::move(done.removed, std::back_inserter(report.removed));
+  std::ranges::move(done.left, std::back_inserter(report.left));
 }
 
 }  // namespace
 
-awaitable<std::vector<Leftover>> find_leftovers(pve::Client& client, pve::NodeName node) {
-  std::vector<Leftover> out;
-  for (const auto& vm : co_await pve::qemu::list(client, node)) {
-    if (vm.is_template) continue;
-    const pve::VmRef ref{node, vm.vmid};
-    if (const auto run = run_of_tags(vm.tags)) {
-      out.push_back({ref, vm.name, *run});
-      continue;
-    }
-    const auto config = co_await pve::qemu::config_if_there(client, ref);
-    if (!config) continue;
-    const auto mark = find_mark(config->get("description"));
-    const bool tagged = std::find(vm.tags.begin(), vm.tags.end(), common_tag) != vm.tags.end();
-    if (mark || tagged) out.push_back({ref, vm.name, mark ? mark->run : ""});
+awaitable<CleanupReport> clean_up(pve::Client& client, CleanupChoice choice, OnRemoved on_removed) {
+  Removal removal{client, std::move(on_removed)};
+  co_return co_await removal.run(std::move(choice));
+}
+
+namespace {
+
+std::string count_text(std::size_t number, std::string_view one) {
+  return fmt::format("{} {}{}", number, one, number == 1 ? "" : "s");
+}
+
+/// What dead runs left on one server; false when something of it is still there.
+awaitable<bool> clean_up_after_the_dead(std::shared_ptr<Host> host, Environment environment,
+                                        bool keep) {
+  const auto life = [&environment](const std::string& run) { return life_of(run, environment); };
+  const auto found = co_await find_belongings(host->client(), host->node());
+  auto choice = choose(found, {.dead = true}, life, Mark::now());
+  std::erase_if(choice.vms, [](const auto& chosen) { return chosen.what.is_being_made; });
+  if (choice.empty()) co_return true;
+  log::warn("runs that died left {}, {} and {} on {}: {}", count_text(choice.vms.size(), "VM"),
+            count_text(choice.networks.size(), "network"), count_text(choice.files.size(), "file"),
+            host->instance().host,
+            keep ? "kept, as PROXMOX_SANDBOX_KEEP_DEAD says" : "removing them");
+  if (keep) co_return false;
+  const auto report = co_await clean_up(host->client(), std::move(choice));
+  for (const auto& line : report.left) log::error("left of a dead run: {}", line);
+  co_return report.left.empty();
+}
+
+awaitable<void> clean_up_quietly(std::shared_ptr<Host> host, Environment environment, bool keep,
+                                 bool& is_clean) {
+  try {
+    const bool done = co_await clean_up_after_the_dead(host, environment, keep);
+    is_clean = is_clean && done;
+  } catch (const Error& error) {
+    is_clean = false;
+    log::warn("what dead runs left on {} was not removed: {}", host->instance().host, error.what());
   }
-  co_return out;
+}
+
+}  // namespace
+
+awaitable<void> clean_up_after_the_dead(std::vector<std::shared_ptr<Host>> hosts,
+                                        Environment environment) {
+  const auto dead = dead_runs(environment);
+  if (dead.empty()) co_return;
+  const bool keep = read_flag(environment, "PROXMOX_SANDBOX_KEEP_DEAD", false);
+  const CleanupTurn turn{environment};
+  if (!turn.is_ours()) co_return;  // another process is at it
+  bool is_clean = hosts.size() == read_instances(environment).size();
+  std::vector<awaitable<void>> work;
+  for (const auto& host : hosts)
+    work.push_back(clean_up_quietly(host, environment, keep, is_clean));
+  co_await all(std::move(work));
+  if (!is_clean) co_return;  // another server may have more of theirs
+  for (const auto& run : dead) forget_ended(run, environment);
 }
 
 awaitable<std::vector<std::string>> cleanup_from_environment(asio::thread_pool& pool,
@@ -130,12 +155,14 @@ awaitable<std::vector<std::string>> cleanup_from_environment(asio::thread_pool& 
                                                              Environment environment) {
   const auto executor = co_await asio::this_coro::executor;
   const RunId none;
-  Report report;
+  const CleanupSelection selection{.id = id, .everything = id.empty()};
+  const auto life = [&environment](const std::string& run) { return life_of(run, environment); };
+  CleanupReport report;
   for (auto& instance : read_instances(environment)) {
     const std::string server = instance.host;
     try {
       Host host{executor, pool, std::move(instance), none, environment};
-      co_await clean_host(host, id, report);
+      co_await clean_host(host, selection, life, report);
       co_await host.client().close();
     } catch (const Error& error) {
       report.left.push_back(fmt::format("what is on {}: {}", server, error.what()));
@@ -148,8 +175,9 @@ awaitable<std::vector<std::string>> cleanup_from_environment(asio::thread_pool& 
   if (!id.empty() && report.removed.empty()) {
     throw_bad_input("id", id, "no run and no VM of ours has it");
   }
-  forget_dead(id, environment);
-  co_return report.removed;
+  forget_ended(id, environment);
+  for (auto& line : report.removed) line = "removed " + line;
+  co_return std::move(report.removed);
 }
 
 }  // namespace px::sandbox

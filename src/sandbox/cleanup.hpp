@@ -1,24 +1,37 @@
 #pragma once
 #include "pve/client.hpp"
-#include "pve/ids.hpp"
+#include "sandbox/cleanup_choice.hpp"
+#include "sandbox/host.hpp"
 #include "sandbox/instances.hpp"
 #include "support/async.hpp"
 
+#include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
 /// Clean-up by marks, for what a dead process left: nothing is known but the servers.
 namespace px::sandbox {
 
-struct Leftover {
-  pve::VmRef vm;
-  std::string name;
-  std::string run;  ///< empty: tagged `inspect`, of the existing provider perhaps
+struct CleanupReport {
+  std::vector<std::string> removed{};  ///< "VM 101 (victim) on node pve1"
+  std::vector<std::string> left{};     ///< "VM 101 (victim) on node pve1: why"
 };
 
-/// VMs of ours on a node that are no templates: tagged `inspect`, or with our mark in their
-/// description (a clone is born with that; its tags come a request later).
-awaitable<std::vector<Leftover>> find_leftovers(pve::Client& client, pve::NodeName node);
+/// Called for each thing that is gone.
+using OnRemoved = std::function<void(const std::string& text)>;
+
+/// VMs side by side, then files, then networks with one apply; these only when no VM is left, for a
+/// server takes a network away under a running VM (pve-practice section 5). Goes on past failures.
+awaitable<CleanupReport> clean_up(pve::Client& client, CleanupChoice choice,
+                                  OnRemoved on_removed = {});
+
+/// What the dead runs of this machine and user left on some servers: says in a line that it is
+/// there, and removes it, unless PROXMOX_SANDBOX_KEEP_DEAD is set. No request when no run is dead.
+/// Templates half made are left to those who need them (image::claim). Errors go to the log, for
+/// nobody who starts an evaluation asked for this.
+awaitable<void> clean_up_after_the_dead(std::vector<std::shared_ptr<Host>> hosts,
+                                        Environment environment);
 
 /// Removes what is ours on all servers of the environment, VMs, media and networks: all of it (`id`
 /// empty), one run's (`id` = 8 characters [0-9a-f]) or one VM (`id` = its VMID). Returns a line for

@@ -41,7 +41,7 @@ Host::Host(const asio::any_io_executor& executor, asio::thread_pool& pool, pve::
                  template_note(run),
                  [environment](const std::string& note) {
                    const auto mark = find_mark(note);
-                   return mark && life_of(mark->run, environment).life == Life::dead;
+                   return mark && has_ended(life_of(mark->run, environment).life);
                  }},
       seeds_{client_, node_},
       leases_{client_, node_, run.text} {}

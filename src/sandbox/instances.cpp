@@ -97,17 +97,6 @@ pve::Instance to_instance(RawInstance&& raw) {
   return out;
 }
 
-bool parse_flag(const std::string& name, const std::string& text) {
-  const auto lower = boost::algorithm::to_lower_copy(text);
-  for (const auto* yes : {"1", "true", "yes", "on"}) {
-    if (lower == yes) return true;
-  }
-  for (const auto* no : {"0", "false", "no", "off"}) {
-    if (lower == no) return false;
-  }
-  throw_bad_input(name, text, "it is 1, true, yes, on or 0, false, no, off");
-}
-
 int parse_port(const std::string& name, const std::string& text) {
   int port = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port);
@@ -170,7 +159,6 @@ pve::Instance read_variables(const Environment& environment) {
     if (auto value = environment(name); value && !value->empty()) field = std::move(*value);
   };
   std::string port;
-  std::string verify;
   std::string password;
   std::string token_secret;
   take("PROXMOX_HOST", out.host);
@@ -181,14 +169,13 @@ pve::Instance read_variables(const Environment& environment) {
   take("PROXMOX_TOKEN_ID", out.token_id);
   take("PROXMOX_TOKEN_SECRET", token_secret);
   take("PROXMOX_NODE", out.node);
-  take("PROXMOX_VERIFY_TLS", verify);
   take("PROXMOX_CA_FILE", out.ca_file);
   take("PROXMOX_FINGERPRINT", out.fingerprint);
   take("PROXMOX_IMAGE_STORAGE", out.image_storage);
   out.password = Secret{password};
   out.token_secret = Secret{token_secret};
   if (!port.empty()) out.port = parse_port("PROXMOX_PORT", port);
-  if (!verify.empty()) out.verify_tls = parse_flag("PROXMOX_VERIFY_TLS", verify);
+  out.verify_tls = read_flag(environment, "PROXMOX_VERIFY_TLS", out.verify_tls);
   return out;
 }
 
@@ -219,6 +206,19 @@ Environment process_environment() {
     const char* value = std::getenv(name.c_str());
     return value == nullptr ? std::nullopt : std::optional<std::string>{value};
   };
+}
+
+bool read_flag(const Environment& environment, const std::string& name, bool otherwise) {
+  const auto text = environment(name).value_or("");
+  if (text.empty()) return otherwise;
+  const auto lower = boost::algorithm::to_lower_copy(text);
+  for (const auto* yes : {"1", "true", "yes", "on"}) {
+    if (lower == yes) return true;
+  }
+  for (const auto* no : {"0", "false", "no", "off"}) {
+    if (lower == no) return false;
+  }
+  throw_bad_input(name, text, "it is 1, true, yes, on or 0, false, no, off");
 }
 
 std::vector<pve::Instance> read_instances(const Environment& environment) {

@@ -15,6 +15,10 @@ namespace px::sandbox {
 using Environment = std::function<std::optional<std::string>(const std::string&)>;
 Environment process_environment();
 
+/// A switch: 1, true, yes, on or 0, false, no, off; `otherwise` when it is not set. Throws
+/// Error{bad_input} naming the variable.
+bool read_flag(const Environment& environment, const std::string& name, bool otherwise);
+
 /// Reads every instance. Throws Error{bad_input} naming the variable or the file's field, the
 /// value (never a secret), and what would be right.
 std::vector<pve::Instance> read_instances(const Environment& environment);

@@ -3,6 +3,7 @@
 #include "support/error.hpp"
 #include "support/log.hpp"
 
+#include <array>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -44,6 +45,7 @@ RunLife life_by(const fs::path& file) {
   out.life = free ? Life::dead : Life::alive;
   struct stat status{};
   if (::fstat(descriptor, &status) == 0) {
+    if (free && status.st_size > 0) out.life = Life::kept;
     const auto since = std::chrono::system_clock::from_time_t(status.st_mtime);
     out.age =
         std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now() - since);
@@ -53,6 +55,20 @@ RunLife life_by(const fs::path& file) {
 }
 
 }  // namespace
+
+std::string_view name_of(Life life) noexcept {
+  switch (life) {
+    case Life::alive:
+      return "alive";
+    case Life::kept:
+      return "kept";
+    case Life::dead:
+      return "dead";
+    case Life::unknown:
+      break;
+  }
+  return "unknown";
+}
 
 LifeSign::LifeSign(const RunId& run, const Environment& environment) {
   const auto directory = directory_of(environment);
@@ -82,21 +98,70 @@ void LifeSign::clear() {
   descriptor_ = -1;
 }
 
+void LifeSign::keep() {
+  if (descriptor_ < 0) return;
+  struct stat status{};
+  if (::fstat(descriptor_, &status) != 0) return;
+  if (::pwrite(descriptor_, "kept\n", 5, 0) != 5) {
+    log::warn("{}: {}; the next run takes what is kept for a dead one's", file_,
+              std::strerror(errno));
+  }
+  // The age of a run is its file's.
+  const std::array times{status.st_atim, status.st_mtim};
+  ::futimens(descriptor_, times.data());
+}
+
 RunLife life_of(std::string_view run, const Environment& environment) {
   const auto directory = directory_of(environment);
   if (directory.empty() || !names_a_run(run)) return {};
   return life_by(directory / run);
 }
 
-void forget_dead(std::string_view run, const Environment& environment) {
+namespace {
+
+/// The files of runs, with what they say.
+std::vector<std::pair<fs::path, Life>> all_signs(const Environment& environment) {
+  std::vector<std::pair<fs::path, Life>> out;
   const auto directory = directory_of(environment);
-  if (directory.empty()) return;
+  if (directory.empty()) return out;
   std::error_code error;
   for (const auto& entry : fs::directory_iterator{directory, error}) {
-    const auto name = entry.path().filename().string();
-    if (!names_a_run(name) || (!run.empty() && run != name)) continue;
-    if (life_by(entry.path()).life == Life::dead) fs::remove(entry.path(), error);
+    if (!names_a_run(entry.path().filename().string())) continue;
+    out.emplace_back(entry.path(), life_by(entry.path()).life);
   }
+  return out;
+}
+
+}  // namespace
+
+std::vector<std::string> dead_runs(const Environment& environment) {
+  std::vector<std::string> out;
+  for (const auto& [file, life] : all_signs(environment)) {
+    if (life == Life::dead) out.push_back(file.filename().string());
+  }
+  return out;
+}
+
+void forget_ended(std::string_view run, const Environment& environment) {
+  for (const auto& [file, life] : all_signs(environment)) {
+    if (life == Life::alive || (!run.empty() && run != file.filename().string())) continue;
+    std::error_code error;
+    fs::remove(file, error);
+  }
+}
+
+CleanupTurn::CleanupTurn(const Environment& environment) {
+  const auto directory = directory_of(environment);
+  if (directory.empty()) return;
+  const std::string file = directory / ".cleanup";
+  descriptor_ = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (descriptor_ < 0 || ::flock(descriptor_, LOCK_EX | LOCK_NB) == 0) return;
+  ::close(descriptor_);
+  descriptor_ = -1;
+}
+
+CleanupTurn::~CleanupTurn() {
+  if (descriptor_ >= 0) ::close(descriptor_);
 }
 
 }  // namespace px::sandbox

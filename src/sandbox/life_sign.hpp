@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 /// Whether a run's process still lives, as far as this machine and user can tell: each run locks a
 /// file of its own in `$XDG_STATE_HOME/proxmox-sandbox/runs` (`~/.local/state/...`), and the
@@ -23,6 +24,8 @@ class LifeSign {
   LifeSign& operator=(const LifeSign&) = delete;
   /// Removes the file: the run has left nothing on any server.
   void clear();
+  /// The run leaves things on purpose; they are nobody's to clean up without being asked.
+  void keep();
 
  private:
   std::string file_;
@@ -31,9 +34,17 @@ class LifeSign {
 
 enum class Life {
   alive,
+  kept,  ///< its process has ended, and what it left was left on purpose
   dead,
   unknown,  ///< of another machine or user; or it has nothing more on the servers
 };
+
+/// alive, kept, dead, unknown
+std::string_view name_of(Life life) noexcept;
+/// Whether its process is surely gone.
+constexpr bool has_ended(Life life) noexcept {
+  return life == Life::dead || life == Life::kept;
+}
 
 struct RunLife {
   Life life = Life::unknown;
@@ -42,7 +53,26 @@ struct RunLife {
 };
 RunLife life_of(std::string_view run, const Environment& environment);
 
-/// Removes the files of dead runs: of one, or of all (`run` empty). Nothing of them may be left.
-void forget_dead(std::string_view run, const Environment& environment);
+/// The runs of this machine and user that are known to be dead.
+std::vector<std::string> dead_runs(const Environment& environment);
+
+/// Removes the files of runs that have ended: of one, or of all (`run` empty). Nothing of them may
+/// be left.
+void forget_ended(std::string_view run, const Environment& environment);
+
+/// The turn of one process of this machine and user to clean up after the dead: two that did it at
+/// once could each take the other's new VM for what it looked at.
+class CleanupTurn {
+ public:
+  explicit CleanupTurn(const Environment& environment);
+  ~CleanupTurn();
+  CleanupTurn(const CleanupTurn&) = delete;
+  CleanupTurn& operator=(const CleanupTurn&) = delete;
+  /// False: another process has it.
+  bool is_ours() const noexcept { return descriptor_ >= 0; }
+
+ private:
+  int descriptor_ = -1;
+};
 
 }  // namespace px::sandbox

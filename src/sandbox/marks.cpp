@@ -3,9 +3,15 @@
 #include "support/bytes.hpp"
 #include "support/error.hpp"
 
+#include <boost/asio/ip/host_name.hpp>
+#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iomanip>
+#include <pwd.h>
+#include <sstream>
+#include <unistd.h>
 
 namespace px::sandbox {
 
@@ -42,7 +48,37 @@ std::string one_line(std::string_view text) {
   return out;
 }
 
+constexpr auto time_form = "%Y-%m-%dT%H:%M:%SZ";  // UTC
+
+std::optional<std::chrono::sys_seconds> parse_time(const std::string& text) {
+  std::tm parts{};
+  std::istringstream in{text};
+  in >> std::get_time(&parts, time_form);
+  if (in.fail()) return std::nullopt;
+  return std::chrono::sys_seconds{std::chrono::seconds{::timegm(&parts)}};
+}
+
+std::string user_name() {
+  const auto* entry = ::getpwuid(::getuid());
+  return entry == nullptr ? std::to_string(::getuid()) : entry->pw_name;
+}
+
+std::string host_name() {
+  boost::system::error_code error;
+  const auto name = boost::asio::ip::host_name(error);
+  return error ? "localhost" : name;
+}
+
 }  // namespace
+
+std::string Mark::this_process() {
+  static const std::string who = fmt::format("{}@{}", user_name(), host_name());
+  return fmt::format("{}, process {}", who, ::getpid());
+}
+
+std::chrono::sys_seconds Mark::now() {
+  return std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
+}
 
 RunId RunId::make() {
   return {random_hex(run_length)};
@@ -60,13 +96,15 @@ std::string RunId::tag() const {
 std::string describe_mark(const Mark& mark) {
   return fmt::format(
       "Made by Proxmox Sandbox for an Inspect evaluation; it is deleted when its sample ends.\n\n"
-      "inspect-run: {}\ninspect-vm: {}\ntask: {}\nsample: {}\n",
-      mark.run, mark.object, one_line(mark.task), one_line(mark.sample));
+      "inspect-run: {}\ninspect-vm: {}\ntask: {}\nsample: {}\nowner: {}\nsince: {}\n",
+      mark.run, mark.object, one_line(mark.task), one_line(mark.sample), one_line(mark.owner),
+      mark.since ? fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", *mark.since) : "");
 }
 
 std::optional<Mark> find_mark(std::string_view description) {
   Mark mark{line_of(description, "inspect-run: "), line_of(description, "inspect-vm: "),
-            line_of(description, "task: "), line_of(description, "sample: ")};
+            line_of(description, "task: "),        line_of(description, "sample: "),
+            line_of(description, "owner: "),       parse_time(line_of(description, "since: "))};
   if (!is_run(mark.run)) return std::nullopt;
   return mark;
 }

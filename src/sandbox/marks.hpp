@@ -1,4 +1,5 @@
 #pragma once
+#include <chrono>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -27,6 +28,12 @@ struct Mark {
   std::string object;  ///< 16 characters [0-9a-f], unique for each VM: "did this clone succeed?"
   std::string task;
   std::string sample;
+  std::string owner = this_process();
+  std::optional<std::chrono::sys_seconds> since = now();
+
+  /// "alice@desk, process 4711"
+  static std::string this_process();
+  static std::chrono::sys_seconds now();
 };
 
 /// A VM's description: words for people, then the mark's lines.

@@ -124,6 +124,8 @@ std::string reason_for(const ZoneEntry& zone, const LifeOf& life_of) {
       return fmt::format("run {} lives; no VM uses it", zone.run);
     case Life::dead:
       return fmt::format("run {} is dead; no VM uses it", zone.run);
+    case Life::kept:
+      return fmt::format("run {} has ended and was kept; no VM uses it", zone.run);
     case Life::unknown:
       break;
   }

@@ -1,6 +1,5 @@
 #include "sandbox/removal.hpp"
 
-#include "pve/qemu.hpp"
 #include "pve/tasks.hpp"
 #include "support/log.hpp"
 
@@ -26,12 +25,21 @@ bool may_pass(const Error& error) {
   }
 }
 
+awaitable<bool> is_still_there(pve::Client& client, pve::VmRef vm, IsOurs is_ours) {
+  const auto config = co_await pve::qemu::config_if_there(client, vm);
+  co_return config&& is_ours(*config);
+}
+
 }  // namespace
 
-awaitable<void> remove_vm(pve::Client& client, pve::VmRef vm, std::string text, Deadline limit) {
+awaitable<void> remove_vm(pve::Client& client, pve::VmRef vm, std::string text, IsOurs is_ours,
+                          bool look_first, Deadline limit) {
+  bool look = look_first;
   for (auto pause = 200ms;; pause = std::min(pause * 2, 2000ms)) {
     std::optional<Error> failure;
     try {
+      if (look && !co_await is_still_there(client, vm, is_ours)) co_return;
+      look = true;
       const auto stopping = co_await pve::qemu::stop(client, vm, limit);
       co_await pve::wait_for_task(client, stopping, limit, "stop " + text);
       const auto deleting = co_await pve::qemu::destroy(client, vm, limit);

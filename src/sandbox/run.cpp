@@ -1,5 +1,6 @@
 #include "sandbox/run.hpp"
 
+#include "sandbox/cleanup.hpp"
 #include "sandbox/native_options.hpp"
 #include "support/bytes.hpp"
 #include "support/log.hpp"
@@ -102,10 +103,15 @@ void Run::end_life() {
 awaitable<void> Run::prepare(std::string spec_json) {
   const Spec spec = co_await run_in_pool(pool_, [&] { return parse_spec(spec_json); });
   show_life();
-  std::vector<awaitable<void>> work;
-  for (const auto& host : hosts_for(spec)) work.push_back(prepare_host(host, spec));
+  const auto hosts = hosts_for(spec);
   std::exception_ptr failure;
   try {
+    // First, for it makes room.
+    if (!std::exchange(looked_for_dead_, true)) {
+      co_await clean_up_after_the_dead(hosts, environment_);
+    }
+    std::vector<awaitable<void>> work;
+    for (const auto& host : hosts) work.push_back(prepare_host(host, spec));
     co_await all(std::move(work));
     ++prepared_;
     show_life();  // another one that failed meanwhile may have ended it
@@ -167,13 +173,15 @@ awaitable<std::vector<std::string>> Run::sweep(bool cleanup) {
   // What a VM is still in is in use, and stays with it.
   if (prepared_ == 0) co_await remove_networks();
   if (failure) std::rethrow_exception(failure);
-  if (cleanup) {
-    sandboxes_.clear();
-    end_life();
-  } else if (!lines.empty()) {
-    lines.push_back(
-        fmt::format("To delete all of it: inspect sandbox cleanup proxmox {}", id_.text));
+  std::erase_if(sandboxes_, [](const auto& sandbox) { return sandbox->gone(); });
+  if (!lines.empty() && !cleanup) {
+    if (life_sign_) life_sign_->keep();
+    lines.push_back(fmt::format(
+        "To delete all of it: proxmox-sandbox cleanup --run {0} --yes (or: inspect sandbox cleanup "
+        "proxmox {0})",
+        id_.text));
   }
+  end_life();
   co_return lines;
 }
 

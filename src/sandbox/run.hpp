@@ -47,6 +47,7 @@ class Run {
   RunId id_ = RunId::make();
   std::map<std::string, std::shared_ptr<Host>> hosts_;
   std::vector<std::shared_ptr<Sandbox>> sandboxes_;
+  bool looked_for_dead_ = false;
   int prepared_ = 0;                   ///< configurations whose networks are kept
   std::optional<LifeSign> life_sign_;  ///< while something of it may be on a server
 };

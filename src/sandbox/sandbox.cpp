@@ -17,8 +17,8 @@ Sandbox::Sandbox(std::shared_ptr<Host> host, const Spec& spec, const RunId& run,
   for (std::size_t i = 0; i < spec.vms.size(); ++i) {
     const auto& vm = spec.vms[i];
     const auto name = vm.name.value_or(i == 0 ? "default" : fmt::format("vm-{}", i + 1));
-    vms_.push_back(
-        std::make_shared<Vm>(host_, vm, name, Mark{run.text, random_hex(16), task, sample}));
+    Mark mark{.run = run.text, .object = random_hex(16), .task = task, .sample = sample};
+    vms_.push_back(std::make_shared<Vm>(host_, vm, name, std::move(mark)));
     awaited_.push_back(vm.await_before_next_vm);
   }
   ++host_->live;

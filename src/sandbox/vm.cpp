@@ -392,8 +392,13 @@ awaitable<void> Vm::destroy() {
   if (state_ == State::planned || state_ == State::destroyed) co_return;
   const auto limit = Deadline::after(task_limit);
   // Only after an unfinished clone can the number be someone else's.
-  if (state_ == State::made || co_await is_ours())
-    co_await remove_vm(host_->client(), *vm_, text(), limit);
+  if (state_ == State::made || co_await is_ours()) {
+    const auto same = [object = mark_.object](const pve::qemu::VmConfigMap& config) {
+      const auto mark = find_mark(config.get("description"));
+      return mark && mark->object == object;
+    };
+    co_await remove_vm(host_->client(), *vm_, text(), same, false, limit);
+  }
   state_ = State::destroyed;
 }
 

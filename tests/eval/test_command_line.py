@@ -111,6 +111,10 @@ anyio.run(begin)
 """
 
 
+SAMPLE = """await Sandbox.sample_init("tests", config, {"__sample_id__": "7"})
+"""
+
+
 def test_net_rm_dead_waits_for_the_death_of_the_evaluation(line: CommandLine) -> None:
     line.ask("/nodes/proxmox/qemu", {"vmid": 100, "tags": "box", "agent": "1"})
     line.ask("/nodes/proxmox/qemu/100/template", {})
@@ -135,6 +139,55 @@ def test_net_rm_dead_waits_for_the_death_of_the_evaluation(line: CommandLine) ->
     assert line.run("net", "check").returncode == 1
     assert line.run("net", "rm", "--dead", "--yes").returncode == 0
     assert line.zones() == []
+
+
+def test_ls_and_cleanup_know_what_a_killed_evaluation_left(line: CommandLine) -> None:
+    line.ask("/nodes/proxmox/qemu", {"vmid": 100, "tags": "box", "agent": "1"})
+    line.ask("/nodes/proxmox/qemu/100/template", {})
+    nothing = line.run("ls")
+    assert (nothing.returncode, nothing.stdout) == (0, "")
+    words = [sys.executable, "-c", EVALUATION.replace("print(", SAMPLE + "    print(")]
+    with subprocess.Popen(words, env=line.environment(), stdout=subprocess.PIPE) as evaluation:
+        assert evaluation.stdout is not None
+        try:
+            assert evaluation.stdout.readline() == b"begun\n"
+            assert line.run("cleanup", "--dead", "--yes").stderr == "There is nothing to remove.\n"
+            old = line.run("cleanup", "--older", "0s", "--yes")
+            assert "keep" in old.stdout and "it lives" in old.stdout
+        finally:
+            evaluation.send_signal(signal.SIGKILL)
+    rows = [json.loads(row) for row in line.run("ls", "--json").stdout.splitlines()]
+    assert sorted(row["kind"] for row in rows) == ["network", "vm"]
+    (vm,) = [row for row in rows if row["kind"] == "vm"]
+    assert (vm["task"], vm["sample"], vm["state"]) == ("tests", "7", "running")
+    assert vm["run_life"] == "dead" and vm["age_seconds"] < 60
+    assert vm["owner"].endswith(f"process {evaluation.pid}")
+    assert vm["run"] in line.run("ls").stdout
+
+    dry = line.run("cleanup", "--dead")
+    assert dry.returncode == 0
+    assert f"run {vm['run']} is dead" in dry.stdout
+    assert "--yes" in dry.stderr
+    assert len(line.run("ls", "--json").stdout.splitlines()) == 2, "nothing is removed yet"
+    done = line.run("cleanup", "--dead", "--yes")
+    assert done.returncode == 0
+    assert f"127.0.0.1: removed VM {vm['id']}" in done.stderr
+    assert line.run("ls", "--json").stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], "one of"),
+        (["--dead", "--all"], "one of"),
+        (["--run", "x"], "8 characters"),
+        (["--older", "soon"], "2h"),
+    ],
+)
+def test_cleanup_refuses_what_is_not_clear(line: CommandLine, words: list[str], says: str) -> None:
+    done = line.run("cleanup", *words, "--yes")
+    assert done.returncode == 2
+    assert says in done.stderr
 
 
 def test_doctor_fix_changes_nothing_without_consent(line: CommandLine) -> None:

@@ -42,10 +42,30 @@ TEST_F(LifeSigns, tellOfARunThatEndedAndLeftSomething) {
     const LifeSign sign{run_, environment()};
   }
   EXPECT_EQ(life(), Life::dead);
-  forget_dead(RunId::make().text, environment());
+  forget_ended(RunId::make().text, environment());
   EXPECT_EQ(life(), Life::dead) << "that was another";
-  forget_dead("", environment());
+  forget_ended("", environment());
   EXPECT_EQ(life(), Life::unknown);
+}
+
+TEST_F(LifeSigns, tellOfARunThatLeftThingsOnPurpose) {
+  {
+    LifeSign sign{run_, environment()};
+    sign.keep();
+    EXPECT_EQ(life(), Life::alive);
+  }
+  EXPECT_EQ(life(), Life::kept);
+  EXPECT_TRUE(dead_runs(environment()).empty());
+  forget_ended(run_.text, environment());
+  EXPECT_EQ(life(), Life::unknown);
+}
+
+TEST_F(LifeSigns, nameTheDead) {
+  const LifeSign alive{RunId::make(), environment()};
+  {
+    const LifeSign sign{run_, environment()};
+  }
+  EXPECT_EQ(dead_runs(environment()), std::vector{run_.text});
 }
 
 TEST_F(LifeSigns, outliveNoProcessThatIsKilled) {
@@ -60,7 +80,7 @@ TEST_F(LifeSigns, outliveNoProcessThatIsKilled) {
   char byte = 0;
   ASSERT_EQ(::read(ready[0], &byte, 1), 1);
   EXPECT_EQ(life(), Life::alive);
-  forget_dead("", environment());
+  forget_ended("", environment());
   EXPECT_EQ(life(), Life::alive);
   ::kill(child, SIGKILL);
   ::waitpid(child, nullptr, 0);

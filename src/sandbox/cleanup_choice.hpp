@@ -1,0 +1,48 @@
+#pragma once
+#include "sandbox/belongings.hpp"
+#include "sandbox/life_sign.hpp"
+#include "sandbox/networks.hpp"
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <vector>
+
+/// Which of our things somebody wants removed, and which of those may go. Pure: what is known of a
+/// run's life is handed in.
+namespace px::sandbox {
+
+/// Exactly one of them.
+struct CleanupSelection {
+  std::string id{};   ///< a run, alive or not, or a VM by its number
+  bool dead = false;  ///< runs that are known to be dead
+  /// Runs that began so long ago and are not known to live.
+  std::optional<std::chrono::seconds> older{};
+  bool everything = false;  ///< also of runs that live, and of the existing provider
+};
+
+template <class T>
+struct Chosen {
+  T what;
+  std::string why;
+};
+
+struct CleanupChoice {
+  std::vector<Chosen<OwnVm>> vms{};
+  std::vector<Chosen<OwnFile>> files{};
+  std::vector<Chosen<network::Remains>> networks{};
+  /// Runs that were meant, too, but stay, with the reason.
+  std::vector<Chosen<std::string>> kept{};
+
+  bool empty() const noexcept { return vms.empty() && files.empty() && networks.empty(); }
+};
+
+CleanupChoice choose(const Belongings& found, const CleanupSelection& selection,
+                     const LifeOf& life_of, std::chrono::sys_seconds now);
+
+/// "VM 101 (victim) on node pve1", "file local:iso/x.iso", "zone px123z".
+std::string text_of(const OwnVm& own);
+std::string text_of(const OwnFile& own);
+std::string text_of(const network::Remains& networks);
+
+}  // namespace px::sandbox

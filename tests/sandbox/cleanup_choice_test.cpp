@@ -1,0 +1,93 @@
+// Which of our things a clean-up takes, by what is known of the runs that they are of.
+#include "sandbox/cleanup_choice.hpp"
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace px::sandbox {
+namespace {
+
+using namespace std::chrono_literals;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+constexpr std::chrono::sys_seconds noon{1'764'115'200s};
+
+RunLife life_then(const std::string& run) {
+  if (run == "aaaaaaaa") return {Life::alive, 5h};
+  if (run == "dddddddd") return {Life::dead, 3h};
+  if (run == "eeeeeeee") return {Life::kept, 3h};
+  return {};
+}
+
+OwnVm own_vm(int number, const std::string& run, std::optional<std::chrono::seconds> age = {}) {
+  OwnVm out{.vm = {pve::NodeName::parse("pve"), pve::Vmid::from_number(number)},
+            .name = "web",
+            .run = run};
+  if (age) out.since = noon - *age;
+  return out;
+}
+
+Belongings everything_there() {
+  Belongings out;
+  out.vms = {own_vm(101, "aaaaaaaa", 5h), own_vm(102, "dddddddd", 3h), own_vm(103, "eeeeeeee", 3h),
+             own_vm(104, "ffffffff", 2h), own_vm(105, "", {})};
+  out.files = {{pve::VolumeId::parse("local:iso/dead.iso"), "dddddddd", 5},
+               {pve::VolumeId::parse("local:iso/far.iso"), "ffffffff", 5}};
+  out.networks = {{pve::ZoneId::parse("dead0z"), {}, "dddddddd"},
+                  {pve::ZoneId::parse("old0z"), {}, ""}};
+  return out;
+}
+
+/// "remove VM 101 (web) on node pve: why", in the order of the lists; then what is kept.
+std::vector<std::string> lines_of(const CleanupSelection& selection) {
+  const auto choice = choose(everything_there(), selection, life_then, noon);
+  std::vector<std::string> out;
+  const auto add = [&](const auto& list) {
+    for (const auto& [what, why] : list) out.push_back(text_of(what) + ": " + why);
+  };
+  add(choice.vms);
+  add(choice.files);
+  add(choice.networks);
+  for (const auto& [run, why] : choice.kept) out.push_back("keep " + run + ": " + why);
+  return out;
+}
+
+TEST(CleanupChoice, ofTheDeadLeavesAloneWhatWasKeptOnPurpose) {
+  EXPECT_THAT(lines_of({.dead = true}),
+              ElementsAre("VM 102 (web) on node pve: run dddddddd is dead",
+                          "file local:iso/dead.iso: run dddddddd is dead",
+                          "zone dead0z: run dddddddd is dead",
+                          "keep run eeeeeeee: it was kept on purpose; --run eeeeeeee removes it"));
+}
+
+TEST(CleanupChoice, ofARunIsAllOfItAndNothingElse) {
+  EXPECT_THAT(lines_of({.id = "aaaaaaaa"}),
+              ElementsAre("VM 101 (web) on node pve: run aaaaaaaa, WHICH LIVES"));
+  EXPECT_THAT(lines_of({.id = "eeeeeeee"}),
+              ElementsAre("VM 103 (web) on node pve: run eeeeeeee has ended and was kept"));
+  EXPECT_THAT(lines_of({.id = "105"}), ElementsAre("VM 105 (web) on node pve: it was named"));
+  EXPECT_THAT(lines_of({.id = "0a0a0a0a"}), IsEmpty());
+}
+
+TEST(CleanupChoice, byAgeIsOfRunsThatAreNotKnownToLive) {
+  EXPECT_THAT(lines_of({.older = 2h}),
+              ElementsAre("VM 102 (web) on node pve: run dddddddd is dead",
+                          "VM 104 (web) on node pve: run ffffffff, not known on this machine",
+                          "file local:iso/dead.iso: run dddddddd is dead",
+                          "file local:iso/far.iso: run ffffffff, not known on this machine",
+                          "zone dead0z: run dddddddd is dead", "keep run aaaaaaaa: it lives",
+                          "keep run eeeeeeee: it was kept on purpose; --run eeeeeeee removes it"));
+  EXPECT_THAT(lines_of({.older = 4h}), ElementsAre("keep run aaaaaaaa: it lives"));
+}
+
+TEST(CleanupChoice, ofEverythingIsAlsoWhatHasNoRun) {
+  const auto lines = lines_of({.everything = true});
+  EXPECT_EQ(lines.size(), 9U);
+  EXPECT_THAT(lines, ::testing::Contains("VM 105 (web) on node pve: no mark of a run"));
+  EXPECT_THAT(lines, ::testing::Contains("zone old0z: no mark of a run"));
+}
+
+}  // namespace
+}  // namespace px::sandbox
