@@ -66,8 +66,9 @@ std::string choice_text(const CleanupChoice& choice) {
     table.add(
         {text_of(own), own.sample.empty() ? own.task : own.task + " " + own.sample, "remove", why});
   }
-  for (const auto& [own, why] : choice.files) table.add({text_of(own), "", "remove", why});
-  for (const auto& [own, why] : choice.networks) table.add({text_of(own), "", "remove", why});
+  for (const auto& [own, why] : choice.files) table.add({sandbox::text_of(own), "", "remove", why});
+  for (const auto& [own, why] : choice.networks)
+    table.add({sandbox::text_of(own), "", "remove", why});
   for (const auto& [run, why] : choice.kept) table.add({run, "", "keep", why});
   return table.empty() ? "" : table.text();
 }

@@ -25,7 +25,9 @@ struct OwnVm {
   std::string owner{};                              ///< "alice@desk, process 4711"
   std::optional<std::chrono::sys_seconds> since{};  ///< none: of an older version
   std::string status{};                             ///< running, stopped
-  std::int64_t memory = 0;                          ///< bytes that it may have
+  std::string description{};
+  bool is_being_made = false;  ///< a template that is not ready
+  std::int64_t memory = 0;     ///< bytes that it may have
 };
 
 /// A medium for guests, or an image that a template is made from.

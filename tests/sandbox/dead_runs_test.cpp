@@ -24,13 +24,13 @@ class DeadRuns : public VmOnNode {
 
   /// A run that ends with a VM, as a process does that is killed.
   awaitable<void> die(bool keeping = false) {
-    Run run{co_await asio::this_coro::executor, pool_, home()};
+    sandbox::Run run{co_await asio::this_coro::executor, pool_, home()};
     co_await run.prepare(small_spec);
     co_await run.bring_up(small_spec, "task", "1");
     if (keeping) co_await run.sweep(false);
   }
   awaitable<void> start(Environment environment) {
-    Run run{co_await asio::this_coro::executor, pool_, std::move(environment)};
+    sandbox::Run run{co_await asio::this_coro::executor, pool_, std::move(environment)};
     co_await run.prepare(small_spec);
     co_await run.sweep(true);
   }
