@@ -59,11 +59,11 @@ std::string seed_drive_of(const pve::qemu::VmConfigMap& config) {
   for (const auto& [option, value] : config.values) {
     if (is_cloud_init_drive(option, value)) return option;
   }
-  const auto scsi = has_virtio_scsi(config) ? free_place(config, "scsi", 1, most_scsi) : "";
+  auto scsi = has_virtio_scsi(config) ? free_place(config, "scsi", 1, most_scsi) : "";
   const bool on_scsi = boot_disk(config).starts_with("scsi") || is_q35(config);
   if (on_scsi && !scsi.empty()) return scsi;
   // ide2 is where people look for a CD-ROM; ide0 and ide1 belong to disks.
-  const auto ide = free_place(config, "ide", 2, most_ide);
+  auto ide = free_place(config, "ide", 2, most_ide);
   if (!ide.empty()) return ide;
   return scsi.empty() ? free_place(config, "sata", 1, most_sata) : scsi;
 }
