@@ -3,7 +3,6 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 FUZZ_SECONDS ?= 60
-IMAGE := build/images/debian13-small.qcow2
 # Images need root, for their files belong to several users.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 export PROXMOX_SANDBOX_IMAGES := $(CURDIR)/build/images
@@ -11,7 +10,7 @@ export PROXMOX_SANDBOX_COMMAND := $(CURDIR)/build/release/src/cli/proxmox-sandbo
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/build/release/src/cli:$(PATH)
 export NINJA_STATUS := [%f/%t] 
 
-.PHONY: help setup build program image demo test lint bench fuzz clean
+.PHONY: help setup build program image small-image demo test lint bench fuzz clean
 
 help: ## This list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -22,13 +21,17 @@ setup: ## Install what is missing: Debian packages, and Python packages into .ve
 build: setup ## Build the command, the Python module and the unit tests
 	@tools/build release
 
-image: setup ## Build the guest image debian13-small
+image: setup ## Build the guest images debian13-small and debian13
+	@$(AS_ROOT) guest-images/build.sh debian13-small --out build/images
+	@$(AS_ROOT) guest-images/build.sh debian13 --out build/images
+
+small-image: setup # What the demo and the bench need
 	@$(AS_ROOT) guest-images/build.sh debian13-small --out build/images
 
 program: setup # What an evaluation needs, without the tests
 	@tools/build release proxmox-sandbox _core
 
-demo: program image ## Two Inspect evaluations in real VMs on a local node, from nothing
+demo: program small-image ## Two Inspect evaluations in real VMs on a local node, from nothing
 	@$(PYTHON) examples/demo.py build/demo
 
 test: setup ## Run every test; STEP=name runs one step (tools/run-tests --list)
@@ -37,7 +40,7 @@ test: setup ## Run every test; STEP=name runs one step (tools/run-tests --list)
 lint: setup ## clang-format, clang-tidy, ruff, mypy, shellcheck
 	@tools/lint
 
-bench: program image ## Measure requests, overhead and start times on a local node
+bench: program small-image ## Measure requests, overhead and start times on a local node
 	@$(PYTHON) bench/bench.py build/bench
 
 fuzz: setup ## Fuzz the parsers of outside bytes, FUZZ_SECONDS each (60)

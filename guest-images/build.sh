@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Builds a small guest image from Debian packages: no loop mounts, nothing of the host's kernel.
+# Builds a guest image from Debian packages: no loop mounts, nothing of the host's kernel.
 #
-#   build.sh NAME --out DIR      NAME is a folder beside this script (debian13-small)
+#   build.sh NAME --out DIR      NAME is a folder beside this script (debian13-small, debian13)
 #
 # Writes DIR/NAME.qcow2 and DIR/NAME.json. Does nothing when both are there and the recipe is the
 # same. Needs root, for the files of the image belong to root and others.
@@ -24,7 +24,7 @@ recipe=$here/$name
 # shellcheck source=debian13-small/recipe.sh
 . "$recipe/recipe.sh"
 
-recipe_hash=$(cd "$here" && find build.sh "$name" -type f -print0 | sort -z |
+recipe_hash=$(cd "$here" && find build.sh init.c agent "$name" -type f -print0 | sort -z |
   xargs -0 sha256sum | sha256sum | cut -c1-16)
 image=$out/$name.qcow2
 if [ -f "$image" ] && grep -qs "\"recipe\": \"$recipe_hash\"" "$out/$name.json"; then
@@ -50,18 +50,24 @@ say "installing Debian $release, with the kernel of $kernel_release ($mirror)"
 sources=()
 # Named, for an Ubuntu does not trust Debian's keys by itself.
 keys=/usr/share/keyrings/debian-archive-keyring.gpg
-for suite in "$release" "$kernel_release"; do
+for suite in $(printf '%s\n' "$release" "$kernel_release" | sort -u); do
   sources+=("deb [signed-by=$keys] $mirror $suite main")
 done
 packages+=("$kernel_package/$kernel_release")
+# shellcheck disable=SC2016 # mmdebstrap's shell expands it
 mmdebstrap --quiet --variant=minbase --include="$(IFS=,; echo "${packages[*]}")" \
   --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
   --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/info/*' \
-  --aptopt='APT::Install-Recommends "false"' "$release" "$root" "${sources[@]}" >&2
+  --aptopt='APT::Install-Recommends "false"' \
+  --dpkgopt=force-confold \
+  --essential-hook='mkdir -p "$1/etc/initramfs-tools"' \
+  --essential-hook='echo update_initramfs=no >"$1/etc/initramfs-tools/update-initramfs.conf"' \
+  "$release" "$root" "${sources[@]}" >&2
 echo "deb $mirror $release main" >"$root/etc/apt/sources.list"
 
 say "configuring"
 cp -a "$recipe/files/." "$root/"
+install -D -o root -g root "$here/agent" "$root/usr/lib/guest/agent"
 # The checkout may belong to anyone; what it gives to the image belongs to root.
 (cd "$recipe/files" && find . -mindepth 1 -print0) | (cd "$root" && xargs -0 chown -h root:root)
 configure "$root"
@@ -70,16 +76,21 @@ kernel=$(basename "$(ls -d "$root"/lib/modules/*)")
 say "making the initial RAM disk (kernel $kernel)"
 initrd=$work/initrd
 mkdir -p "$initrd"/{dev,proc,sys,root,modules}
-cc -O2 -D_FORTIFY_SOURCE=2 -Wall -Wextra -Werror -static -s -o "$initrd/init" "$recipe/init.c"
+cc -O2 -D_FORTIFY_SOURCE=2 -Wall -Wextra -Werror -static -s -o "$initrd/init" "$here/init.c"
 # /modules/LIST names the modules that one list of the recipe needs, in the order they load in.
 add_modules() {
   local list=$initrd/modules/$1 module
   shift
+  : >"$list"
   for module in "$@"; do modprobe -d "$root" -S "$kernel" --show-depends "$module"; done |
     awk '$1 == "insmod" { print $2 }' | while read -r file; do
-      [ ! -f "$initrd/modules/$(basename "$file")" ] || continue
-      cp "$file" "$initrd/modules/"
-      echo "/modules/$(basename "$file")" >>"$list"
+      module=$(basename "$file" .xz)
+      [ ! -f "$initrd/modules/$module" ] || continue
+      case $file in
+        *.xz) xz -dc "$file" >"$initrd/modules/$module" ;;
+        *) cp "$file" "$initrd/modules/" ;;
+      esac
+      echo "/modules/$module" >>"$list"
     done
 }
 add_modules first "${boot_modules[@]}"
@@ -90,7 +101,6 @@ cp "$root/boot/vmlinuz-$kernel" "$work/vmlinuz"
 rm -rf "${root:?}"/boot/* "${root:?}"/vmlinuz* "${root:?}"/initrd.img*
 
 say "laying out the disk"
-esp_mib=48
 root_mib=$((disk_mib - esp_mib - 2))
 truncate -s "${esp_mib}M" "$work/esp.img"
 mkfs.fat -F 16 -h 2048 -n PXESP "$work/esp.img" >/dev/null
@@ -117,8 +127,8 @@ mke2fs -q -t ext4 -L pxroot -m 0 -J size=8 -E lazy_itable_init=0,lazy_journal_in
   -d "$root" "$work/root.img" "${root_mib}M"
 
 truncate -s "${disk_mib}M" "$work/disk.raw"
-sgdisk --clear --new=1:2048:+${esp_mib}M --typecode=1:ef00 --attributes=1:set:2 \
-  --new=2:0:+${root_mib}M --typecode=2:8300 "$work/disk.raw" >/dev/null
+sgdisk --clear --new="1:2048:+${esp_mib}M" --typecode=1:ef00 --attributes=1:set:2 \
+  --new="2:0:+${root_mib}M" --typecode=2:8300 "$work/disk.raw" >/dev/null
 dd if=/usr/lib/syslinux/mbr/gptmbr.bin of="$work/disk.raw" bs=440 count=1 conv=notrunc status=none
 dd if="$work/esp.img" of="$work/disk.raw" bs=1M seek=1 conv=notrunc,sparse status=none
 dd if="$work/root.img" of="$work/disk.raw" bs=1M seek=$((esp_mib + 1)) conv=notrunc,sparse status=none

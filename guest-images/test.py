@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
 """Boots an image under QEMU and checks what its README promises.
 
-    test.py IMAGE [--quick]      --quick: one boot (BIOS, virtio-scsi)
+    test.py IMAGE [--quick | --all]
+
+--quick: debian13-small one boot (BIOS, virtio-scsi), debian13 three that have each firmware, bus and
+card once. --all: of debian13 every combination of them, twelve boots.
 
 Only the standard library. Prints a line for each check and ends with `N passed, N failed`.
 """
@@ -21,31 +24,43 @@ from pathlib import Path
 
 BOOT_LIMIT = 120.0  # seconds; a loaded machine without KVM takes its time
 
-# name, machine, firmware, how the disk is attached
-VARIANTS = [
-    (
-        "bios pc virtio-scsi",
-        "pc",
-        "bios",
-        ["-device", "virtio-scsi-pci", "-device", "scsi-hd,drive=disk"],
-    ),
-    ("bios q35 virtio-blk", "q35", "bios", ["-device", "virtio-blk-pci,drive=disk"]),
-    ("bios pc ide", "pc", "bios", ["-device", "ide-hd,drive=disk"]),
-    (
-        "uefi q35 virtio-scsi",
-        "q35",
-        "uefi",
-        ["-device", "virtio-scsi-pci", "-device", "scsi-hd,drive=disk"],
-    ),
+BUSES = {
+    "virtio-scsi": ["-device", "virtio-scsi-pci", "-device", "scsi-hd,drive=disk"],
+    "virtio-blk": ["-device", "virtio-blk-pci,drive=disk"],
+    # IDE on pc, AHCI on q35.
+    "ide": ["-device", "ide-hd,drive=disk"],
+    "sata": ["-device", "ide-hd,drive=disk"],
+}
+CARDS = {"virtio": "virtio-net-pci", "e1000": "e1000"}
+
+# machine, firmware, bus, card
+Variant = tuple[str, str, str, str]
+
+SMALL: list[Variant] = [
+    ("pc", "bios", "virtio-scsi", ""),
+    ("q35", "bios", "virtio-blk", ""),
+    ("pc", "bios", "ide", ""),
+    ("q35", "uefi", "virtio-scsi", ""),
+]
+CLOUD: list[Variant] = [
+    ("pc", "bios", "virtio-scsi", "e1000"),
+    ("q35", "uefi", "sata", "virtio"),
+    ("pc", "bios", "ide", "virtio"),
+]
+CLOUD_ALL: list[Variant] = [
+    ("q35" if bus == "sata" else "pc", firmware, bus, card)
+    for firmware in ("bios", "uefi")
+    for bus in ("virtio-scsi", "ide", "sata")
+    for card in CARDS
 ]
 
 
 class Guest:
     """One booted VM and its agent."""
 
-    def __init__(
-        self, image: Path, folder: Path, machine: str, firmware: str, disk: list[str]
-    ) -> None:
+    def __init__(self, image: Path, folder: Path, variant: Variant) -> None:
+        machine, firmware, bus, card = variant
+        disk = BUSES[bus]
         overlay = folder / "disk.qcow2"
         overlay.unlink(missing_ok=True)
         subprocess.run(
@@ -84,8 +99,10 @@ class Guest:
         ]
         command += ["-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0"]
         command += ["-device", "virtio-rng-pci", "-serial", f"file:{folder / 'console'}"]
-        if "virtio-scsi-pci" in disk:
+        if bus == "virtio-scsi":
             command += ["-device", "scsi-cd,id=cd"]
+        if card:
+            command += ["-netdev", "user,id=net", "-device", f"{CARDS[card]},netdev=net"]
         if firmware == "uefi":
             variables = folder / "vars.fd"
             variables.write_bytes(Path("/usr/share/OVMF/OVMF_VARS_4M.fd").read_bytes())
@@ -142,7 +159,8 @@ class Guest:
 
 
 # name, shell text, what it prints
-CHECKS = [
+Check = tuple[str, str, str]
+SMALL_CHECKS: list[Check] = [
     ("root has uid 0 and all its groups", "id -u", "0"),
     ("the user exists with a home of its own", "stat -c '%U %a' /home/user", "user 700"),
     ("/var/tmp belongs to root and is sticky", "stat -c '%u %a' /var/tmp /tmp", "0 1777\n0 1777"),
@@ -209,6 +227,31 @@ CHECKS = [
 ]
 
 
+TOOLS = (
+    "bash python3 curl sudo tar gzip xz ps ip ping setpriv su runuser script ssh-keygen growpart "
+    "cloud-init stat mkfifo sha256sum adduser userdel getent setsid"
+)
+CLOUD_CHECKS: list[Check] = [
+    ("root has uid 0", "id -u", "0"),
+    ("cloud-init stays off without a seed", "cloud-init status", "status: disabled"),
+    ("the machine id is made at boot", "wc -c </etc/machine-id", "33"),
+    ("it has no SSH host keys of the build", "ls /etc/ssh/ssh_host* 2>/dev/null", ""),
+    (
+        "the tools of Inspect and of first starts are there",
+        f"for t in {TOOLS}; do command -v $t >/dev/null || echo $t; done",
+        "",
+    ),
+    ("/tmp is no memory", "stat -f -c %T /tmp", "ext2/ext3"),
+    ("the kernel has VMGENID", "modinfo -F description vmgenid >/dev/null 2>&1 && echo yes", "yes"),
+]
+# Of each variant with a card: QEMU's own network gives this address.
+ADDRESS: Check = (
+    "its card gets an address",
+    "for i in $(seq 240); do ip -br address | grep -qo 10.0.2.15 && echo yes && break; sleep 0.5; done",
+    "yes",
+)
+
+
 class Report:
     def __init__(self) -> None:
         self.passed = 0
@@ -220,18 +263,44 @@ class Report:
         print(f"{'ok  ' if fine else 'FAIL'} {name}{': ' + detail if detail else ''}", flush=True)
 
 
-def check_inside(guest: Guest, report: Report) -> None:
-    for name, script, wanted in CHECKS:
+def check_inside(guest: Guest, checks: list[Check], report: Report) -> None:
+    for name, script, wanted in checks:
         seen = guest.sh(script)
         report.line(
             name, seen == wanted, "" if seen == wanted else f"printed {seen!r}, not {wanted!r}"
         )
+
+
+def check_shutdown(guest: Guest, report: Report) -> None:
     guest.socket.sendall(b'{"execute": "guest-shutdown"}\n')
     try:
-        guest.process.wait(30)
+        guest.process.wait(60)
         report.line("guest-shutdown powers it off", True)
     except subprocess.TimeoutExpired:
         report.line("guest-shutdown powers it off", False)
+
+
+def check_variant(
+    image: Path, variant: Variant, checks: list[Check], report: Report, last: bool
+) -> None:
+    name = " ".join(filter(None, variant))
+    with tempfile.TemporaryDirectory() as folder:
+        guest = None
+        try:
+            guest = Guest(image, Path(folder), variant)
+            report.line(
+                f"{name}: the agent answers", True, f"{guest.seconds_to_agent:.1f} s after power-on"
+            )
+            check_inside(guest, checks, report)
+            if last:
+                check_shutdown(guest, report)
+        except (OSError, RuntimeError, TimeoutError) as error:
+            console = Path(folder) / "console"
+            text = console.read_text(errors="replace")[-400:] if console.exists() else ""
+            report.line(f"{name}: the agent answers", False, f"{error!r}; console: {text!r}")
+        finally:
+            if guest is not None:
+                guest.end()
 
 
 def main() -> int:
@@ -239,32 +308,22 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("image", type=Path)
-    parser.add_argument("--quick", action="store_true", help="one boot only")
+    parser.add_argument("--quick", action="store_true", help="few boots")
+    parser.add_argument("--all", action="store_true", help="every combination")
     options = parser.parse_args()
+    is_small = options.image.stem.endswith("-small")
+    if is_small:
+        variants, checks, limit = SMALL[: 1 if options.quick else None], SMALL_CHECKS, 130
+    else:
+        variants, checks, limit = CLOUD_ALL if options.all else CLOUD, CLOUD_CHECKS, 250
     report = Report()
     size = options.image.stat().st_size / 1e6
-    report.line("the image is at most 130 MB", size <= 130, f"{size:.0f} MB")
-    for number, (name, machine, firmware, disk) in enumerate(
-        VARIANTS[: 1 if options.quick else None]
-    ):
-        with tempfile.TemporaryDirectory() as folder:
-            guest = None
-            try:
-                guest = Guest(options.image, Path(folder), machine, firmware, disk)
-                report.line(
-                    f"{name}: the agent answers",
-                    True,
-                    f"{guest.seconds_to_agent:.1f} s after power-on",
-                )
-                if number == 0:
-                    check_inside(guest, report)
-            except (OSError, RuntimeError, TimeoutError) as error:
-                console = Path(folder) / "console"
-                text = console.read_text(errors="replace")[-400:] if console.exists() else ""
-                report.line(f"{name}: the agent answers", False, f"{error!r}; console: {text!r}")
-            finally:
-                if guest is not None:
-                    guest.end()
+    report.line(f"the image is at most {limit} MB", size <= limit, f"{size:.0f} MB")
+    for number, variant in enumerate(variants):
+        inside = checks if number == 0 else []
+        if variant[3]:
+            inside = [*inside, ADDRESS]
+        check_variant(options.image, variant, inside, report, last=number == 0)
     print(f"{report.passed} passed, {report.failed} failed")
     return 1 if report.failed else 0
 

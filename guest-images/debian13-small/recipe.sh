@@ -3,6 +3,7 @@
 release=trixie
 default_user=user
 disk_mib=2048
+esp_mib=48
 # Debian 12's kernel: under emulation it comes to the agent 1.1 s earlier than Debian 13's 6.12, and
 # its guests of two CPUs survive QEMU 7.2 (node/vm/command_line.cpp). The cloud flavour unpacks in a
 # fraction of the generic one's time (XZ there: +3.4 s of CPU), and has no AHCI, e1000 and VMGENID:

@@ -3,6 +3,7 @@
 #include "image/built_in.hpp"
 #include "image/disk_header.hpp"
 #include "image/ova_writer.hpp"
+#include "image/recipe.hpp"
 #include "support/error.hpp"
 
 #include <fmt/format.h>
@@ -43,6 +44,9 @@ void add(const AddOptions& options) {
         "XDG_CACHE_HOME names another place.");
   }
   fmt::print("{}\n", target.string());
+  if (!built_in.sum.empty() && image::file_hash(target, built_in.kind) != built_in.sum) {
+    fmt::print(stderr, "It is not the image at {}; it is taken for what it is.\n", built_in.url);
+  }
 }
 
 // --- to-ova --------------------------------------------------------------------------------------

@@ -92,10 +92,13 @@ void print_tables(const Images& looked) {
 }
 
 void print_built_ins() {
-  Table table{{"BUILT-IN", "FILE"}};
+  Table table{{"BUILT-IN", "USER", "FILE"}};
   for (const auto& built_in : image::built_ins()) {
     const auto file = image::file_of(built_in);
-    table.add({std::string{built_in.name}, file ? file->string() : "not here"});
+    table.add({std::string{built_in.name}, std::string{built_in.user},
+               file                   ? file->string()
+               : built_in.url.empty() ? "not here"
+                                      : std::string{built_in.url}});
   }
   fmt::print("{}", table.text());
 }

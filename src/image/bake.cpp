@@ -1,6 +1,8 @@
 #include "image/bake.hpp"
 
 #include "image/claim.hpp"
+#include "image/download.hpp"
+#include "image/first_boot.hpp"
 #include "image/prepared_disk.hpp"
 #include "image/progress.hpp"
 #include "pve/backup.hpp"
@@ -24,10 +26,13 @@ using namespace std::chrono_literals;
 /// A hundred gigabytes over a slow line.
 constexpr auto longest_bake = 24h;
 constexpr std::uint64_t gib = 1ULL << 30;
+/// A node without a network may take minutes to say so.
+constexpr auto look_limit = 30s;
 
 struct Places {
-  pve::StorageId images;   ///< of the template's disks
-  pve::StorageId uploads;  ///< of the files that they are imported from
+  pve::StorageId images;                ///< of the template's disks
+  pve::StorageId uploads;               ///< of the files that they are imported from
+  std::optional<pve::StorageId> media;  ///< of seeds
 };
 
 /// The storages, with room for what comes. Before anything is made.
@@ -37,6 +42,7 @@ awaitable<Places> find_places(pve::Client& client, const Kitchen& kitchen, const
   std::string seen;
   std::optional<pve::StorageId> images;
   std::optional<pve::StorageId> uploads;
+  std::optional<pve::StorageId> media;
   bool any_takes_uploads = false;
   for (const auto& storage : co_await pve::storage::list(client, kitchen.node)) {
     seen += fmt::format("{}{} ({}, {} MB free)", seen.empty() ? "" : ", ", storage.id,
@@ -55,7 +61,9 @@ awaitable<Places> find_places(pve::Client& client, const Kitchen& kitchen, const
                                     bytes / 1'000'000, storage.available / 1'000'000));
       }
     }
-    if (!storage.active || !storage.holds("import")) continue;
+    if (!storage.active) continue;
+    if (!media && storage.holds("iso")) media = storage.id;
+    if (!storage.holds("import")) continue;
     any_takes_uploads = true;
     if (!uploads && has_room) uploads = storage.id;
   }
@@ -63,7 +71,7 @@ awaitable<Places> find_places(pve::Client& client, const Kitchen& kitchen, const
     throw_bad_input("PROXMOX_IMAGE_STORAGE", kitchen.storage,
                     fmt::format("the storages of node {} are {}", kitchen.node, seen));
   }
-  if (uploads) co_return Places{*images, *uploads};
+  if (uploads) co_return Places{*images, *uploads, media};
   if (any_takes_uploads) {
     throw Error{Errc::unsupported,
                 fmt::format("no storage of node {} for uploads has room for the {} MB of {}: {}",
@@ -132,7 +140,9 @@ class Bake {
     auto options = options_of(recipe_, places, co_await has_kvm(client_, kitchen_.node));
     for (std::size_t i = 0; i < recipe_.disks.size(); ++i) {
       const auto& disk = recipe_.disks[i];
-      const auto from = disk.path.empty() ? "" : co_await upload(places, i);
+      const auto from = is_elsewhere(disk)  ? co_await fetch(places, i)
+                        : disk.path.empty() ? ""
+                                            : co_await upload(places, i);
       options.add(disk.slot,
                   from.empty()
                       ? fmt::format("{}:{}", places.images, (disk.capacity + gib - 1) / gib)
@@ -143,6 +153,9 @@ class Bake {
     const auto& vm = claimed_.vm;
     const auto set = co_await pve::qemu::set_config_in_task(client_, vm, options, limit_);
     co_await pve::wait_for_task(client_, set, limit_, "import the disks of " + recipe_.title);
+    if (recipe_.built_in != nullptr && recipe_.built_in->needs_first_boot) {
+      co_await boot_once(client_, first_boot(places), limit_);
+    }
     co_await turn_into_template(client_, vm, limit_);
     is_ready_ = true;
     co_await pve::qemu::set_config(client_, vm, pve::Params{}.add("description", kitchen_.note),
@@ -167,6 +180,79 @@ class Bake {
   awaitable<void> keep() { return keep_claim(client_, claimed_, kitchen_.note); }
 
  private:
+  /// At the built-in's URL.
+  bool is_elsewhere(const RecipeDisk& disk) const {
+    return recipe_.built_in != nullptr && disk.path.empty() && disk.capacity == 0;
+  }
+
+  FirstBoot first_boot(const Places& places) const {
+    if (!places.media) {
+      throw Error{Errc::unsupported,
+                  fmt::format("no storage of node {} takes ISO files, from which {} reads what to "
+                              "install",
+                              kitchen_.node, recipe_.title)}
+          .with_hint(
+              "Add the content type `iso` to one, for example: "
+              "pvesm set local --content iso,vztmpl,backup,import");
+    }
+    return {.vm = claimed_.vm,
+            .iso = *places.media,
+            .built_in = recipe_.built_in,
+            .key = recipe_.content_tag,
+            .uplink = kitchen_.uplink};
+  }
+
+  std::string file_name(std::size_t index, std::string_view extension) const {
+    return fmt::format("inspect-{}-{}-{}.{}", kitchen_.run, key_of(recipe_), index, extension);
+  }
+
+  /// Of a built-in whose file is not here: by the server, or else by this machine. Returns the
+  /// volume to import from.
+  awaitable<std::string> fetch(const Places& places, std::size_t index) {
+    const auto& built_in = *recipe_.built_in;
+    std::string why = "servers take no packed images";
+    if (built_in.is_plain) {
+      try {
+        co_return co_await fetch_there(places, index);
+      } catch (const Error& error) {
+        why = fmt::format("node {} can't download it: {}", kitchen_.node, error.said);
+      }
+      log::info("{}: {}", recipe_.title, why);
+    }
+    try {
+      const auto file = co_await download(client_.pool(), built_in);
+      recipe_.disks[index] = disk_of_file(file, recipe_.disks[index].slot);
+    } catch (const Error& error) {
+      if (error.kind == Errc::bad_input) throw;
+      why += fmt::format("; nor can this machine: {}", error.said);
+      throw missing_file(built_in, kitchen_.node.text(), why);
+    }
+    co_return co_await upload(places, index);
+  }
+
+  awaitable<std::string> fetch_there(const Places& places, std::size_t index) {
+    const auto& built_in = *recipe_.built_in;
+    const std::string url{built_in.url};
+    const auto size = co_await pve::storage::size_of_url(client_, kitchen_.node, url,
+                                                         Deadline::after(look_limit));
+    log::info("{}: node {} downloads {} MB from {}", recipe_.title, kitchen_.node, size / 1'000'000,
+              url);
+    const auto name = file_name(index, "qcow2");
+    uploads_.push_back(pve::VolumeId::of(places.uploads, "import/" + name));
+    const auto task = co_await pve::storage::download_url(
+        client_,
+        {.node = kitchen_.node,
+         .storage = places.uploads,
+         .content = "import",
+         .file_name = name,
+         .url = url,
+         .checksum = std::string{built_in.sum},
+         .checksum_algorithm = built_in.kind == HashKind::sha512 ? "sha512" : "sha256"},
+        limit_);
+    co_await pve::wait_for_task(client_, task, limit_, "download " + url);
+    co_return uploads_.back().text();
+  }
+
   /// Returns the volume to import from.
   awaitable<std::string> upload(const Places& places, std::size_t index) {
     const auto prepared = co_await run_in_pool(client_.pool(), [disk = recipe_.disks[index]] {
@@ -174,8 +260,7 @@ class Bake {
     });
     const auto source = prepared->source(client_.pool());
     pve::storage::Upload what{kitchen_.node, places.uploads, "import",
-                              fmt::format("inspect-{}-{}-{}.{}", kitchen_.run, key_of(recipe_),
-                                          index, prepared->extension())};
+                              file_name(index, prepared->extension())};
     what.progress = show_progress(fmt::format("{}: upload", recipe_.title));
     uploads_.push_back(pve::storage::volume_of(what));
     const auto copied = co_await pve::storage::upload(client_, what, *source, limit_);

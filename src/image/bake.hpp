@@ -17,6 +17,8 @@ struct Kitchen {
   std::string run;      ///< 8 characters [0-9a-f]; it is in the names of uploads
   std::string note;     ///< the description of what is made; ends with a line feed
   std::function<bool(const std::string& note)> is_dead{};
+  /// The bridge of a network with DHCP and a way to the internet, for cloud images.
+  std::function<awaitable<std::string>()> uplink{};
 };
 
 /// Makes the template, or waits for the process that makes it. What is left of a failure is

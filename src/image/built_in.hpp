@@ -1,4 +1,5 @@
 #pragma once
+#include "support/bytes.hpp"
 #include "support/error.hpp"
 
 #include <filesystem>
@@ -13,8 +14,20 @@ namespace px::image {
 /// An image that users name by a word. Adding one is one entry in built_in.cpp.
 struct BuiltIn {
   std::string_view name;
-  std::string_view file;  ///< qcow2, in one of image_directories()
+  std::string_view file;  ///< its name in image_directories()
   std::string_view how;   ///< how to get the file
+  std::string_view user;  ///< that the image has beside root
+  /// A dated release, which stays as it is; empty: not on the net.
+  std::string_view url{};
+  HashKind kind = HashKind::sha256;
+  std::string_view sum{};  ///< of what is at the URL, hexadecimal
+  /// A server takes the file as it is; else it is unpacked here first.
+  bool is_plain = true;
+  /// A cloud image, which has no guest agent and asks for cloud-init: it is started once, what is
+  /// missing is installed, and what clones must not share is removed (first_boot.hpp).
+  bool needs_first_boot = false;
+  /// Installed then, beside the agent and what Inspect's tools need, where those are missing, too.
+  std::string_view packages{};
 };
 
 /// All of them.
@@ -33,7 +46,7 @@ std::vector<std::filesystem::path> image_directories();
 /// The built-in's file on this machine, if it is there.
 std::optional<std::filesystem::path> file_of(const BuiltIn& built_in);
 
-/// That it is neither here nor, as a template, on the node; says what to do.
-Error missing_file(const BuiltIn& built_in, std::string_view node);
+/// That it is neither here nor, as a template, on the node, nor to be had (`why`); says what to do.
+Error missing_file(const BuiltIn& built_in, std::string_view node, std::string_view why = {});
 
 }  // namespace px::image

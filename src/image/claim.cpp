@@ -59,6 +59,14 @@ std::string drives_of(const pve::qemu::VmConfigMap& config) {
   return fmt::format("{}", fmt::join(drives, ","));
 }
 
+/// Some are started before they become templates.
+awaitable<void> switch_off(pve::Client& client, pve::VmRef vm, Deadline limit) {
+  if (!(co_await pve::qemu::status(client, vm)).running) co_return;
+  co_await pve::run_task(
+      client, [&] { return pve::qemu::stop(client, vm, limit); }, limit,
+      fmt::format("stop VM {}", vm.vmid));
+}
+
 /// False when someone else was faster.
 awaitable<bool> take_over(pve::Client& client, pve::VmRef vm, const pve::qemu::VmConfigMap& config,
                           const ClaimTerms& terms, const std::string& maker, Deadline limit) {
@@ -69,6 +77,7 @@ awaitable<bool> take_over(pve::Client& client, pve::VmRef vm, const pve::qemu::V
     co_return false;
   }
   log::info("VM {} of a process that died while it made {} is taken over", vm.vmid, terms.title);
+  co_await switch_off(client, vm, limit);
   for (auto left = drives_of(config); !left.empty();
        left = drives_of(co_await pve::qemu::config(client, vm))) {
     co_await pve::qemu::set_config(client, vm, pve::Params{}.add("delete", left).add("force", true),
@@ -199,6 +208,7 @@ awaitable<void> give_up(pve::Client& client, Claimed claimed) {
   try {
     const auto config = co_await pve::qemu::config_if_there(client, vm);
     if (!config || !beat_of(config->get("description")).starts_with(claimed.maker)) co_return;
+    co_await switch_off(client, vm, limit);
     const auto upid = co_await pve::qemu::destroy(client, vm, limit);
     co_await pve::wait_for_task(client, upid, limit, fmt::format("destroy VM {}", vm.vmid));
   } catch (const Error& error) {

@@ -21,8 +21,15 @@ using namespace std::chrono_literals;
 constexpr int cloud_init_recovered = 2;
 constexpr int no_such_program = 127;
 
+/// Waits for the file that cloud-init writes at its end, for `status --wait` asks systemd and
+/// parses JSON all the time, and takes half of the processor that the work itself needs. It tells
+/// how it ended, and waits where that file does not come.
 constexpr auto wait_script = R"sh(
 command -v cloud-init >/dev/null || exit 127
+until [ -e /run/cloud-init/result.json ] || [ -e /run/cloud-init/disabled ] ||
+  systemctl -q is-failed cloud-final; do
+  sleep 1
+done
 cloud-init status --wait >/dev/null 2>&1
 code=$?
 cat /var/lib/cloud/data/instance-id

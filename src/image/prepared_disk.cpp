@@ -76,11 +76,18 @@ void decompress(const RecipeDisk& disk, const fs::path& target) {
   archive_read_support_filter_zstd(reader.get());
   archive_read_support_filter_bzip2(reader.get());
   archive_read_support_format_raw(reader.get());
-  archive_entry* entry = nullptr;
-  if (archive_read_open(reader.get(), &input, nullptr, &Input::read, nullptr) != ARCHIVE_OK ||
-      archive_read_next_header(reader.get(), &entry) != ARCHIVE_OK) {
+  // Kali's cloud images: a disk in a tar.
+  archive_read_support_format_tar(reader.get());
+  if (archive_read_open(reader.get(), &input, nullptr, &Input::read, nullptr) != ARCHIVE_OK) {
     fail(archive_error_string(reader.get()));
   }
+  archive_entry* entry = nullptr;
+  do {
+    const int next = archive_read_next_header(reader.get(), &entry);
+    if (next == ARCHIVE_EOF) fail("there is no file in the tar");
+    if (next != ARCHIVE_OK) fail(archive_error_string(reader.get()));
+  } while (archive_format(reader.get()) != ARCHIVE_FORMAT_RAW &&
+           archive_entry_filetype(entry) != AE_IFREG);
   const int file = ::open(target.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
   if (file < 0) fail(std::strerror(errno));
   const int got = archive_read_data_into_fd(reader.get(), file);

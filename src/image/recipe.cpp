@@ -1,10 +1,10 @@
 #include "image/recipe.hpp"
 
 #include "image/appliance_vm.hpp"
-#include "image/built_in.hpp"
 #include "image/ova.hpp"
 #include "support/bytes.hpp"
 #include "support/error.hpp"
+#include "support/log.hpp"
 
 #include <boost/algorithm/string/case_conv.hpp>
 #include <fmt/format.h>
@@ -19,6 +19,8 @@ namespace fs = std::filesystem;
 
 /// Changes when a template made by an older version must not be used any more.
 constexpr std::string_view recipe_version = "2";
+/// The same, of those that were started once.
+constexpr std::string_view first_boot_version = "1";
 
 /// Letters, digits and -, for a VM's name and a tag.
 std::string plain(std::string_view text) {
@@ -39,21 +41,14 @@ std::string content_tag(const Recipe& recipe, const std::string& sum) {
   auto shape = fmt::format("{}|{}|{}|{}|{}|{}", sum, recipe.scsihw, recipe.uefi, recipe.secure_boot,
                            recipe.os_type, recipe_version);
   for (const auto& disk : recipe.disks) shape += "|" + disk.slot;
+  if (recipe.built_in != nullptr && recipe.built_in->needs_first_boot) {
+    shape += fmt::format("|{}|{}", first_boot_version, recipe.built_in->packages);
+  }
   return std::string{content_prefix} + sha256_hex(shape).substr(0, 16);
 }
 
 std::string first_slot(const TemplateRequest& request) {
   return request.disk_controller == "ide" ? "ide0" : "scsi0";
-}
-
-RecipeDisk disk_of_file(const fs::path& file, std::string slot) {
-  const auto header = read_disk_header(file);
-  return {.slot = std::move(slot),
-          .path = file,
-          .size = fs::file_size(file),
-          .format = header.format,
-          .compression = header.compression,
-          .capacity = header.virtual_size};
 }
 
 Recipe recipe_of_file(const TemplateRequest& request, const fs::path& file) {
@@ -67,11 +62,18 @@ Recipe recipe_of_file(const TemplateRequest& request, const fs::path& file) {
 Recipe recipe_of_built_in(const TemplateRequest& request, std::string& sum) {
   const BuiltIn& built_in = find_built_in(request.built_in);
   Recipe recipe;
-  const auto file = file_of(built_in);
-  if (file) {
+  if (const auto file = file_of(built_in)) {
     recipe = recipe_of_file(request, *file);
-    sum = file_sha256(*file);
+    sum = file_hash(*file, built_in.kind);
+    if (!built_in.sum.empty() && sum != built_in.sum) {
+      log::info("{}: {} is not the image at {}; it is taken for what it is", built_in.name,
+                file->string(), built_in.url);
+    }
+  } else if (!built_in.url.empty()) {
+    recipe.disks = {{.slot = first_slot(request), .path = {}}};
+    sum = built_in.sum;
   }
+  recipe.built_in = &built_in;
   recipe.title = built_in.name;
   recipe.name = fmt::format("inspect-{}", plain(built_in.name));
   recipe.source_tag = fmt::format("builtin-{}", built_in.name);
@@ -123,6 +125,16 @@ Recipe recipe_of_ova(const TemplateRequest& request, std::string& sum) {
 
 }  // namespace
 
+RecipeDisk disk_of_file(const fs::path& file, std::string slot) {
+  const auto header = read_disk_header(file);
+  return {.slot = std::move(slot),
+          .path = file,
+          .size = fs::file_size(file),
+          .format = header.format,
+          .compression = header.compression,
+          .capacity = header.virtual_size};
+}
+
 Recipe recipe_of_backup(const TemplateRequest& request, pve::VolumeId archive,
                         std::string_view identity) {
   Recipe recipe;
@@ -138,11 +150,11 @@ Recipe recipe_of_backup(const TemplateRequest& request, pve::VolumeId archive,
   return recipe;
 }
 
-std::string file_sha256(
-    const fs::path& path,
+std::string file_hash(
+    const fs::path& path, HashKind kind,
     const std::function<void(std::uint64_t done, std::uint64_t total)>& progress) {
   const auto bytes = Window::of_file(path);
-  Sha256 sum;
+  Hash sum{kind};
   for (std::uint64_t at = 0; at < bytes.size();) {
     const auto piece = bytes.read(at, 1U << 20U);
     if (piece.empty()) throw_bad_input("file", path.string(), "it was cut off while it was read");
@@ -151,6 +163,12 @@ std::string file_sha256(
     if (progress) progress(at, bytes.size());
   }
   return sum.hex();
+}
+
+std::string file_sha256(
+    const fs::path& path,
+    const std::function<void(std::uint64_t done, std::uint64_t total)>& progress) {
+  return file_hash(path, HashKind::sha256, progress);
 }
 
 Recipe recipe_of(const TemplateRequest& request) {

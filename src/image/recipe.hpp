@@ -1,4 +1,5 @@
 #pragma once
+#include "image/built_in.hpp"
 #include "image/disk_header.hpp"
 #include "pve/ids.hpp"
 
@@ -34,7 +35,7 @@ struct TemplateRequest {
 /// A disk: its bytes on this machine, and its place in the VM.
 struct RecipeDisk {
   std::string slot;            ///< scsi0, ide1...
-  std::filesystem::path path;  ///< empty: an empty disk of `capacity`
+  std::filesystem::path path;  ///< empty: an empty disk of `capacity`, or Recipe::built_in's URL
   std::uint64_t offset = 0;    ///< of its bytes in `path`
   std::uint64_t size = 0;      ///< bytes there
   DiskFormat format = DiskFormat::raw;
@@ -48,6 +49,7 @@ struct Recipe {
   std::string content_tag;  ///< same content and same shape, same tag
   std::string source_tag;   ///< builtin-NAME, ova-FILE-BYTES: as the existing provider has it
   std::vector<RecipeDisk> disks;
+  const BuiltIn* built_in = nullptr;     ///< what it is, if it is one
   std::optional<pve::VolumeId> archive;  ///< a backup that it is restored from; without disks then
   std::string scsihw = "virtio-scsi-pci";
   bool uefi = false;
@@ -64,7 +66,15 @@ Recipe recipe_of(const TemplateRequest& request);
 Recipe recipe_of_backup(const TemplateRequest& request, pve::VolumeId archive,
                         std::string_view identity);
 
-/// SHA-256 of a file, in constant memory. Blocks. Throws Error{bad_input} when it can't be read.
+/// A disk that is a file, or is packed in one. Errors: bad_input naming the file.
+RecipeDisk disk_of_file(const std::filesystem::path& file, std::string slot);
+
+/// Hash of a file, in constant memory. Blocks. Throws Error{bad_input} when it can't be read.
+std::string file_hash(
+    const std::filesystem::path& path, HashKind kind,
+    const std::function<void(std::uint64_t done, std::uint64_t total)>& progress = {});
+
+/// The same by SHA-256.
 std::string file_sha256(
     const std::filesystem::path& path,
     const std::function<void(std::uint64_t done, std::uint64_t total)>& progress = {});

@@ -48,13 +48,15 @@ void check_firmware(const TemplateRequest& request, const Template& base) {
 }  // namespace
 
 Templates::Templates(pve::Client& client, pve::NodeName node, std::string storage, std::string run,
-                     std::string birth_note, std::function<bool(const std::string& note)> is_dead)
+                     std::string birth_note, std::function<bool(const std::string& note)> is_dead,
+                     std::function<awaitable<std::string>()> uplink)
     : client_{client},
       node_{std::move(node)},
       storage_{std::move(storage)},
       run_{std::move(run)},
       birth_note_{std::move(birth_note)},
-      is_dead_{std::move(is_dead)} {}
+      is_dead_{std::move(is_dead)},
+      uplink_{std::move(uplink)} {}
 
 awaitable<Template> Templates::get(TemplateRequest request) {
   const auto key = cache_key(request);
@@ -135,7 +137,8 @@ Kitchen Templates::kitchen_for(const TemplateRequest& request) const {
           .storage = request.storage.value_or(storage_),
           .run = run_,
           .note = birth_note_,
-          .is_dead = is_dead_};
+          .is_dead = is_dead_,
+          .uplink = uplink_};
 }
 
 awaitable<Template> Templates::find_or_restore(const TemplateRequest& request) {

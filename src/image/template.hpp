@@ -25,9 +25,11 @@ class Templates {
  public:
   /// `storage` takes the disks of templates that are made here, unless a request names another.
   /// What is made is `run`'s until it is ready, and bears `birth_note`, so that clean-up finds it
-  /// after a crash; `is_dead` tells of such a note whether its maker surely is.
+  /// after a crash; `is_dead` tells of such a note whether its maker surely is. `uplink`: as in
+  /// Kitchen.
   Templates(pve::Client& client, pve::NodeName node, std::string storage, std::string run,
-            std::string birth_note, std::function<bool(const std::string& note)> is_dead);
+            std::string birth_note, std::function<bool(const std::string& note)> is_dead,
+            std::function<awaitable<std::string>()> uplink);
 
   /// Different ones are made side by side. Errors: bad_input (a source, tag or storage that is
   /// wrong, with what there is), not_found (a built-in whose file is neither here nor as a template
@@ -53,6 +55,7 @@ class Templates {
   std::string run_;
   std::string birth_note_;
   std::function<bool(const std::string& note)> is_dead_;
+  std::function<awaitable<std::string>()> uplink_;
   std::map<std::string, Template> known_;
   std::map<std::string, std::unique_ptr<Semaphore>> one_at_a_time_;  ///< of each request
 };

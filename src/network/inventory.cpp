@@ -1,5 +1,6 @@
 #include "network/inventory.hpp"
 
+#include "network/permanent.hpp"
 #include "pve/access.hpp"
 #include "pve/cluster.hpp"
 #include "pve/nodes.hpp"
@@ -15,9 +16,6 @@ namespace px::network {
 namespace sdn = pve::sdn;
 
 namespace {
-
-/// The existing provider's zone for VMs that it makes from ISO images; it is never removed.
-constexpr std::string_view permanent_zone = "inspvmz";
 
 /// VNet -> the VMs with a card in it.
 using Users = std::map<std::string, std::vector<Guest>>;

@@ -55,6 +55,24 @@ struct Upload {
 /// once: the same bytes under the same name do no harm.
 awaitable<Upid> upload(Client& client, Upload what, BodySource& source, Deadline deadline);
 
+/// A file that the server fetches by itself.
+struct UrlDownload {
+  NodeName node;
+  StorageId storage;
+  std::string content;    ///< iso, import, vztmpl
+  std::string file_name;  ///< as in Upload
+  std::string url;        ///< http or https; certificates are checked
+  std::string checksum;   ///< hexadecimal
+  std::string checksum_algorithm;
+};
+/// Bytes behind a URL, as the node sees them; 0 when its server doesn't say. Errc::server: the node
+/// can't reach it. Needs Sys.AccessNetwork on the node.
+awaitable<std::int64_t> size_of_url(Client& client, NodeName node, std::string url,
+                                    Deadline deadline);
+/// Starts the download; the task's end says whether it came whole (pve-facts section 10). Sent
+/// once: a second one would find the first one's file and fail.
+awaitable<Upid> download_url(Client& client, UrlDownload what, Deadline deadline);
+
 /// The volume an upload makes: `local:iso/a.iso`.
 VolumeId volume_of(const Upload& what);
 

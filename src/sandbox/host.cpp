@@ -1,5 +1,6 @@
 #include "sandbox/host.hpp"
 
+#include "network/permanent.hpp"
 #include "pve/access.hpp"
 #include "pve/cluster.hpp"
 #include "pve/firewall.hpp"
@@ -20,6 +21,8 @@ namespace {
 
 /// For so long the numbers after a free one are taken for free, too: a sample's VMs start together.
 constexpr auto vmids_in_a_row = 5s;
+
+constexpr auto uplink_limit = 3min;
 
 std::string template_note(const RunId& run) {
   return fmt::format(
@@ -42,9 +45,15 @@ Host::Host(const asio::any_io_executor& executor, asio::thread_pool& pool, pve::
                  [environment](const std::string& note) {
                    const auto mark = find_mark(note);
                    return mark && has_ended(life_of(mark->run, environment).life);
-                 }},
+                 },
+                 [this] { return uplink(); }},
       seeds_{client_, node_},
       leases_{client_, node_, run.text} {}
+
+awaitable<std::string> Host::uplink() {
+  const auto permit = co_await uplink_turn_.acquire();
+  co_return (co_await network::permanent_vnet(client_, Deadline::after(uplink_limit))).text();
+}
 
 awaitable<void> Host::check() {
   const auto permit = co_await look_up_.acquire();

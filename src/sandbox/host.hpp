@@ -79,6 +79,9 @@ class Host {
   int live = 0;
 
  private:
+  /// The bridge of the network in which cloud images are made ready.
+  awaitable<std::string> uplink();
+
   pve::Client client_;
   pve::NodeName node_;
   image::Templates templates_;
@@ -92,6 +95,7 @@ class Host {
   std::optional<pve::Vmid> last_vmid_;
   SteadyTime asked_for_vmid_{};
   Semaphore look_up_{1};
+  Semaphore uplink_turn_{1};
 };
 
 }  // namespace px::sandbox

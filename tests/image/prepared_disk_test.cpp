@@ -93,6 +93,13 @@ TEST_F(Preparing, unpacksWhatIsCompressed) {
   EXPECT_TRUE(nothing_is_left());
 }
 
+TEST_F(Preparing, unpacksTheDiskInATar) {
+  run_tool({"tar", "-C", raw_.parent_path(), "-cJf", folder_ / "disk.tar.xz", "disk.raw"});
+  const PreparedDisk disk{disk_at(folder_ / "disk.tar.xz")};
+  EXPECT_EQ(disk.extension(), "raw");
+  EXPECT_EQ(bytes_of(disk), content_);
+}
+
 TEST_F(Preparing, convertsWhatNoServerTakes) {
   for (const auto* format : {"vhdx", "vdi", "vpc"}) {
     const PreparedDisk disk{disk_at(converted(format))};

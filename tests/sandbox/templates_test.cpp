@@ -135,7 +135,8 @@ TEST_F(TemplateOnNode, isMadeOnceThoughTwentySamplesOfFourRunsNeedItAtOnce) {
   EXPECT_EQ(vms(), 1U);
 }
 
-/// As a process leaves it that is killed while it makes a template: the VM, half of its disks.
+/// As a process leaves it that is killed while it makes a template: the VM, half of its disks; and
+/// running, as cloud images do once.
 TEST_F(TemplateOnNode, isTakenOverFromADeadMaker) {
   const auto disk = write("a.raw", std::string(1024, 'a'));
   prepare(disk_spec(disk));
@@ -153,6 +154,7 @@ TEST_F(TemplateOnNode, isTakenOverFromADeadMaker) {
                     fmt::format("vmid={}&tags={}&scsi0=local-lvm:1&description=inspect-run%3A+{}%0A"
                                 "inspect-making%3A+0123456789abcdef+3%0A",
                                 id, percent_encode(json::text_at(made, "tags")), dead)));
+  finish(node_.call("POST", fmt::format("/nodes/proxmox/qemu/{}/status/start", id)));
   prepare(disk_spec(disk));
   ASSERT_THAT(templates(), SizeIs(1));
   EXPECT_THAT(json::text_at(templates().front(), "scsi0"), HasSubstr("base-"));
