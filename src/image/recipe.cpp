@@ -138,21 +138,6 @@ Recipe recipe_of_backup(const TemplateRequest& request, pve::VolumeId archive,
   return recipe;
 }
 
-std::string file_sha256(
-    const fs::path& path,
-    const std::function<void(std::uint64_t done, std::uint64_t total)>& progress) {
-  const auto bytes = Window::of_file(path);
-  Sha256 sum;
-  for (std::uint64_t at = 0; at < bytes.size();) {
-    const auto piece = bytes.read(at, 1U << 20U);
-    if (piece.empty()) throw_bad_input("file", path.string(), "it was cut off while it was read");
-    sum.update(piece);
-    at += piece.size();
-    if (progress) progress(at, bytes.size());
-  }
-  return sum.hex();
-}
-
 Recipe recipe_of(const TemplateRequest& request) {
   std::string sum;
   Recipe recipe;

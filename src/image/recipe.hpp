@@ -1,10 +1,10 @@
 #pragma once
 #include "image/disk_header.hpp"
+#include "image/file_sum.hpp"
 #include "pve/ids.hpp"
 
 #include <cstdint>
 #include <filesystem>
-#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -63,10 +63,5 @@ Recipe recipe_of(const TemplateRequest& request);
 /// Of a backup on the server. `identity`: what changes when the archive does.
 Recipe recipe_of_backup(const TemplateRequest& request, pve::VolumeId archive,
                         std::string_view identity);
-
-/// SHA-256 of a file, in constant memory. Blocks. Throws Error{bad_input} when it can't be read.
-std::string file_sha256(
-    const std::filesystem::path& path,
-    const std::function<void(std::uint64_t done, std::uint64_t total)>& progress = {});
 
 }  // namespace px::image
