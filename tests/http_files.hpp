@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include <atomic>
+#include <cctype>
 #include <map>
 #include <string>
 #include <thread>
@@ -19,7 +20,8 @@ struct HttpFile {
   std::string status = "200 OK";
   std::string headers{};    ///< each with its line end
   std::size_t missing = 0;  ///< bytes that are promised and never sent
-  std::size_t cut = 0;      ///< bytes of `body` at its end that only a request for a range gets
+  bool ranges = false;      ///< parts are sent, too
+  std::size_t cut = 0;      ///< bytes of `body` at its end that only a request for a part gets
   std::string time{};       ///< Last-Modified; a request with that time is answered 304
 };
 
@@ -79,18 +81,28 @@ class HttpFiles {
     if (!file.time.empty()) headers += fmt::format("Last-Modified: {}\r\n", file.time);
     const std::string range = "Range: bytes=";
     const auto asked = request.find(range);
-    if (file.cut > 0 && asked != std::string::npos) {
-      const auto begin = std::stoul(request.substr(asked + range.size()));
-      const auto rest = file.body.substr(begin);
-      return fmt::format(
-          "HTTP/1.1 206 Partial Content\r\nConnection: close\r\nContent-Length: {}\r\n"
-          "Content-Range: bytes {}-{}/{}\r\n{}\r\n{}",
-          rest.size(), begin, file.body.size() - 1, file.body.size(), headers, rest);
+    if ((file.ranges || file.cut > 0) && asked != std::string::npos) {
+      return part_of(file, request.substr(asked + range.size()), headers);
     }
     auto text = fmt::format("HTTP/1.0 {}\r\nContent-Length: {}\r\n{}\r\n", file.status,
                             file.body.size() + file.missing, headers);
     if (!request.starts_with("HEAD")) text += file.body.substr(0, file.body.size() - file.cut);
     return text;
+  }
+
+  /// `wanted`: "2-" or "2-9", and what follows.
+  static std::string part_of(const HttpFile& file, const std::string& wanted,
+                             const std::string& headers) {
+    std::size_t length = 0;
+    const auto begin = std::stoul(wanted, &length);
+    const auto rest = wanted.substr(length + 1);
+    const bool to_the_end = rest.empty() || std::isdigit(static_cast<unsigned char>(rest[0])) == 0;
+    const auto part =
+        file.body.substr(begin, to_the_end ? std::string::npos : std::stoul(rest) - begin + 1);
+    return fmt::format(
+        "HTTP/1.1 206 Partial Content\r\nConnection: close\r\nContent-Length: {}\r\n"
+        "Content-Range: bytes {}-{}/{}\r\n{}\r\n{}",
+        part.size(), begin, begin + part.size() - 1, file.body.size(), headers, part);
   }
 
   std::map<std::string, HttpFile> files_;

@@ -214,17 +214,24 @@ class VmNicConfig(_Model):
         return self
 
 
+ImageUrl = Annotated[str, Field(pattern=r"^https?://")]
+"""A file in the web."""
+
+
 class VmSourceConfig(_Model):
-    """Where a VM's disk comes from: exactly one field is set."""
+    """Where a VM's disk comes from: exactly one field is set, besides `checksum`."""
 
     built_in: str | None = None
     """Name of an image that the provider knows, for example `debian13-small`."""
-    ova: Path | None = None
-    """An appliance on this machine: an OVA, or an .ovf with its disks beside it. What `VmConfig`
-    leaves out (memory, processors, firmware, cards, ...) is as it says."""
-    disk: Path | None = None
-    """A disk image on this machine: qcow2, raw, VMDK, VHDX, VDI or VHD, also as .gz, .xz, .zst or
-    .bz2."""
+    ova: ImageUrl | Path | None = None
+    """An appliance: on this machine an OVA, or an .ovf with its disks beside it; in the web an OVA.
+    What `VmConfig` leaves out (memory, processors, firmware, cards, ...) is as it says."""
+    disk: ImageUrl | Path | None = None
+    """A disk image on this machine or in the web: qcow2, raw, VMDK, VHDX, VDI or VHD, also as .gz,
+    .xz, .zst or .bz2."""
+    checksum: str | None = None
+    """What the file of `ova` or `disk` must have: `sha256:HEX` or `sha512:HEX`. A URL should have
+    one: the server downloads the file itself then. Without one the log says it."""
     existing_vm_template_tag: str | None = None
     """Tag of a template VM on the server."""
     existing_backup_name: str | None = None
@@ -232,12 +239,13 @@ class VmSourceConfig(_Model):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> VmSourceConfig:
-        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        sources = [name for name in type(self).model_fields if name != "checksum"]
+        given = [name for name in sources if getattr(self, name) is not None]
         if len(given) != 1:
             named = ", ".join(given) or "none"
-            raise ValueError(
-                f"exactly one of {', '.join(type(self).model_fields)} is needed, not {named}"
-            )
+            raise ValueError(f"exactly one of {', '.join(sources)} is needed, not {named}")
+        if self.checksum is not None and given[0] not in ("ova", "disk"):
+            raise ValueError(f"checksum: only ova and disk have one, not {given[0]}")
         return self
 
 
@@ -443,7 +451,9 @@ def _find_images_beside(file: Path, data: Any) -> None:
     for vm in vms if isinstance(vms, list) else []:
         source = vm.get("vm_source_config") if isinstance(vm, dict) else None
         for key in ("ova", "disk"):
-            if isinstance(source, dict) and isinstance(source.get(key), str):
+            if not isinstance(source, dict) or not isinstance(source.get(key), str):
+                continue
+            if not source[key].startswith(("http://", "https://")):
                 source[key] = str(file.parent / source[key])
 
 

@@ -4,6 +4,7 @@
 #include "cli/servers.hpp"
 #include "cli/table.hpp"
 #include "image/built_in.hpp"
+#include "image/download.hpp"
 #include "image/inventory.hpp"
 #include "sandbox/images.hpp"
 #include "sandbox/run.hpp"
@@ -105,22 +106,26 @@ int list_images(bool as_json) {
 
 struct BakeOptions {
   std::string source;
+  std::string checksum;
   bool uefi = false;
   bool secure_boot = false;
   std::string disk_controller;
 };
 
-/// A file by what it is, else a built-in.
+/// A file or a URL by what it is, else a built-in.
 std::string source_field(const std::string& source) {
   std::error_code error;
-  if (!std::filesystem::is_regular_file(source, error)) return "built_in";
-  return source.ends_with(".ova") || source.ends_with(".ovf") ? "ova" : "disk";
+  const bool is_url = image::is_url(source);
+  if (!is_url && !std::filesystem::is_regular_file(source, error)) return "built_in";
+  const auto name = is_url ? image::file_name_of(source) : source;
+  return name.ends_with(".ova") || name.ends_with(".ovf") ? "ova" : "disk";
 }
 
 int bake(const BakeOptions& options) {
   const auto field = source_field(options.source);
-  json::object vm{{"vm_source_config", json::object{{field, options.source}}},
-                  {"nics", json::array{}}};
+  json::object source{{field, options.source}};
+  if (!options.checksum.empty()) source["checksum"] = options.checksum;
+  json::object vm{{"vm_source_config", std::move(source)}, {"nics", json::array{}}};
   if (options.uefi) vm["uefi_boot"] = true;
   if (options.secure_boot) vm["secure_boot"] = true;
   if (!options.disk_controller.empty()) vm["disk_controller"] = options.disk_controller;
@@ -189,8 +194,11 @@ void add_server_commands(CLI::App& image, int& exit_code) {
 
   const auto baking = std::make_shared<BakeOptions>();
   auto* bakes = image.add_subcommand("bake", "Makes the template of a source now, not at a task");
-  bakes->add_option("source", baking->source, "A built-in, an .ova, an .ovf or a disk image")
+  bakes
+      ->add_option("source", baking->source,
+                   "A built-in, an .ova, an .ovf or a disk image; or a URL")
       ->required();
+  bakes->add_option("--checksum", baking->checksum, "Of the file: sha256:HEX or sha512:HEX");
   bakes->add_flag("--uefi", baking->uefi, "For VMs with uefi_boot=True");
   bakes->add_flag("--secure-boot", baking->secure_boot, "For VMs with secure_boot=True");
   bakes->add_option("--disk-controller", baking->disk_controller, "scsi or ide")

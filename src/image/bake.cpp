@@ -1,8 +1,10 @@
 #include "image/bake.hpp"
 
 #include "image/claim.hpp"
+#include "image/download.hpp"
 #include "image/prepared_disk.hpp"
 #include "image/progress.hpp"
+#include "image/server_fetch.hpp"
 #include "pve/backup.hpp"
 #include "pve/nodes.hpp"
 #include "pve/qemu.hpp"
@@ -13,6 +15,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <regex>
 
 namespace px::image {
@@ -28,7 +31,16 @@ constexpr std::uint64_t gib = 1ULL << 30;
 struct Places {
   pve::StorageId images;   ///< of the template's disks
   pve::StorageId uploads;  ///< of the files that they are imported from
+  /// Where the server may unpack a member of an OVA, if it has such a place.
+  std::optional<pve::StorageId> unpacking;
 };
+
+/// A member of an OVA is unpacked to a directory that takes images (qemu-server, GuestImport.pm).
+bool can_unpack(const pve::storage::StorageSummary& storage) {
+  static constexpr std::array<std::string_view, 4> file_based{"dir", "nfs", "cifs", "btrfs"};
+  return storage.active && storage.holds("images") &&
+         std::ranges::find(file_based, storage.type) != file_based.end();
+}
 
 /// The storages, with room for what comes. Before anything is made.
 awaitable<Places> find_places(pve::Client& client, const Kitchen& kitchen, const Recipe& recipe) {
@@ -37,12 +49,14 @@ awaitable<Places> find_places(pve::Client& client, const Kitchen& kitchen, const
   std::string seen;
   std::optional<pve::StorageId> images;
   std::optional<pve::StorageId> uploads;
+  std::optional<pve::StorageId> unpacking;
   bool any_takes_uploads = false;
   for (const auto& storage : co_await pve::storage::list(client, kitchen.node)) {
     seen += fmt::format("{}{} ({}, {} MB free)", seen.empty() ? "" : ", ", storage.id,
                         fmt::join(storage.content, " "), storage.available / 1'000'000);
     const bool has_room =
         storage.available == 0 || static_cast<std::uint64_t>(storage.available) >= bytes;
+    if (!unpacking && has_room && can_unpack(storage)) unpacking = storage.id;
     if (storage.id.text() == kitchen.storage) {
       images = storage.id;
       if (!storage.holds("images")) {
@@ -63,7 +77,7 @@ awaitable<Places> find_places(pve::Client& client, const Kitchen& kitchen, const
     throw_bad_input("PROXMOX_IMAGE_STORAGE", kitchen.storage,
                     fmt::format("the storages of node {} are {}", kitchen.node, seen));
   }
-  if (uploads) co_return Places{*images, *uploads};
+  if (uploads) co_return Places{*images, *uploads, unpacking};
   if (any_takes_uploads) {
     throw Error{Errc::unsupported,
                 fmt::format("no storage of node {} for uploads has room for the {} MB of {}: {}",
@@ -130,9 +144,15 @@ class Bake {
 
   awaitable<void> run(Places places) {
     auto options = options_of(recipe_, places, co_await has_kvm(client_, kitchen_.node));
+    if (recipe_.web) co_await fetch(places);
+    if (on_server_ && !recipe_.disks.front().member.empty()) {
+      options.add("import-working-storage", places.unpacking->text());
+    }
     for (std::size_t i = 0; i < recipe_.disks.size(); ++i) {
       const auto& disk = recipe_.disks[i];
-      const auto from = disk.path.empty() ? "" : co_await upload(places, i);
+      const auto from = disk.path.empty() ? ""
+                        : on_server_      ? source_on_server(disk)
+                                          : co_await upload(places, i);
       options.add(disk.slot,
                   from.empty()
                       ? fmt::format("{}:{}", places.images, (disk.capacity + gib - 1) / gib)
@@ -167,6 +187,33 @@ class Bake {
   awaitable<void> keep() { return keep_claim(client_, claimed_, kitchen_.note); }
 
  private:
+  /// Of the web: by the server, else by this machine into its cache.
+  awaitable<void> fetch(Places places) {
+    const auto& web = *recipe_.web;
+    const auto extension = extension_on_server(recipe_);
+    if (!extension.empty() && (extension != "ova" || places.unpacking)) {
+      ServerFetch where{
+          kitchen_.node, places.uploads,
+          fmt::format("inspect-{}-{}-0.{}", kitchen_.run, key_of(recipe_), extension)};
+      auto volume = pve::VolumeId::of(places.uploads, "import/" + where.file_name);
+      if (co_await fetch_on_server(client_, std::move(where), web, limit_)) {
+        uploads_.push_back(volume);
+        on_server_ = std::move(volume);
+        co_return;
+      }
+    }
+    const auto here = co_await download(
+        client_.pool(), {web.url, web.checksum, show_progress(recipe_.title + ": download")});
+    for (auto& disk : recipe_.disks) {
+      if (!disk.path.empty()) disk.path = here.file;
+    }
+  }
+
+  std::string source_on_server(const RecipeDisk& disk) const {
+    const auto file = on_server_->text();
+    return disk.member.empty() ? file : fmt::format("{}/{}", file, disk.member);
+  }
+
   /// Returns the volume to import from.
   awaitable<std::string> upload(const Places& places, std::size_t index) {
     const auto prepared = co_await run_in_pool(client_.pool(), [disk = recipe_.disks[index]] {
@@ -203,6 +250,7 @@ class Bake {
   Recipe recipe_;
   Claimed claimed_;
   std::vector<pve::VolumeId> uploads_;
+  std::optional<pve::VolumeId> on_server_;  ///< the whole source, which the server fetched
   bool is_ready_ = false;
   Deadline limit_ = Deadline::after(longest_bake);
 };
@@ -254,7 +302,7 @@ awaitable<pve::VmRef> restore(pve::Client& client, Kitchen kitchen, Recipe recip
 }
 
 std::optional<std::string> run_of_upload(const std::string& file_name) {
-  static const std::regex name{"inspect-([0-9a-f]{8})-[0-9a-f]{16}-[0-9]+\\.(qcow2|raw|vmdk)"};
+  static const std::regex name{"inspect-([0-9a-f]{8})-[0-9a-f]{16}-[0-9]+\\.(qcow2|raw|vmdk|ova)"};
   std::smatch parts;
   if (!std::regex_match(file_name, parts, name)) return std::nullopt;
   return parts[1].str();

@@ -2,6 +2,7 @@
 
 #include "image/appliance_vm.hpp"
 #include "image/built_in.hpp"
+#include "image/download.hpp"
 #include "image/ova.hpp"
 #include "support/bytes.hpp"
 #include "support/error.hpp"
@@ -46,11 +47,15 @@ std::string first_slot(const TemplateRequest& request) {
   return request.disk_controller == "ide" ? "ide0" : "scsi0";
 }
 
+std::uint64_t size_of_source(const fs::path& file) {
+  return Window::of_file(file).size();
+}
+
 RecipeDisk disk_of_file(const fs::path& file, std::string slot) {
   const auto header = read_disk_header(file);
   return {.slot = std::move(slot),
           .path = file,
-          .size = fs::file_size(file),
+          .size = size_of_source(file),
           .format = header.format,
           .compression = header.compression,
           .capacity = header.virtual_size};
@@ -101,13 +106,14 @@ Recipe recipe_of_ova(const TemplateRequest& request, std::string& sum) {
   recipe.title = request.ova.filename().string();
   recipe.name = "inspect-" + plain(request.ova.stem().string());
   recipe.source_tag =
-      fmt::format("ova-{}-{}", plain(request.ova.stem().string()), fs::file_size(request.ova));
+      fmt::format("ova-{}-{}", plain(request.ova.stem().string()), size_of_source(request.ova));
   if (request.disk_controller.empty() && !vm.scsihw.empty()) recipe.scsihw = vm.scsihw;
   const auto slots = slots_of(request, vm);
   for (std::size_t i = 0; i < appliance.disks.size(); ++i) {
     const auto& disk = appliance.disks[i];
     recipe.disks.push_back({.slot = slots.at(i),
                             .path = disk.size == 0 ? fs::path{} : disk.path,
+                            .member = disk.file,
                             .offset = disk.offset,
                             .size = disk.size,
                             .format = disk.format,
@@ -117,8 +123,32 @@ Recipe recipe_of_ova(const TemplateRequest& request, std::string& sum) {
   if (recipe.disks.empty()) {
     throw_bad_input("vm_source_config.ova", request.ova.string(), "its VM has no disk");
   }
-  sum = check_ova(appliance).sha256;
+  if (!is_url(request.ova.string())) sum = check_ova(appliance).sha256;
   return recipe;
+}
+
+Recipe recipe_of_disk(const TemplateRequest& request, std::string& sum) {
+  auto recipe = recipe_of_file(request, request.disk);
+  recipe.source_tag =
+      fmt::format("disk-{}-{}", plain(request.disk.stem().string()), recipe.disks.front().size);
+  if (!is_url(request.disk.string())) sum = file_sha256(request.disk);
+  return recipe;
+}
+
+/// What a file of this machine has by now, or what a server will check.
+void take_checksum(const TemplateRequest& request, Recipe& recipe, std::string& sum) {
+  if (!request.checksum) return;
+  const auto& file = request.ova.empty() ? request.disk : request.ova;
+  if (is_url(file.string())) {
+    recipe.web = WebSource{file.string(), *request.checksum};
+    sum = request.checksum->hex;
+    return;
+  }
+  const auto& wanted = *request.checksum;
+  const auto seen = wanted.kind == HashKind::sha256 ? sum : file_sum(file, wanted.kind);
+  if (seen == wanted.hex) return;
+  throw_bad_input("vm_source_config.checksum", wanted.text(),
+                  fmt::format("{} has {}", file.string(), Checksum{wanted.kind, seen}.text()));
 }
 
 }  // namespace
@@ -146,11 +176,9 @@ Recipe recipe_of(const TemplateRequest& request) {
   } else if (!request.ova.empty()) {
     recipe = recipe_of_ova(request, sum);
   } else {
-    recipe = recipe_of_file(request, request.disk);
-    sum = file_sha256(request.disk);
-    recipe.source_tag =
-        fmt::format("disk-{}-{}", plain(request.disk.stem().string()), fs::file_size(request.disk));
+    recipe = recipe_of_disk(request, sum);
   }
+  take_checksum(request, recipe, sum);
   recipe.uefi = request.uefi;
   recipe.secure_boot = request.secure_boot;
   recipe.os_type = request.os_type;

@@ -21,8 +21,9 @@ struct TemplateRequest {
   std::string built_in;
   std::string existing_tag;
   std::string existing_backup;
-  std::filesystem::path ova;
-  std::filesystem::path disk;
+  std::filesystem::path ova;           ///< or a URL, with a checksum
+  std::filesystem::path disk;          ///< or a URL, with a checksum
+  std::optional<Checksum> checksum{};  ///< of the file behind `ova` or `disk`
 
   bool uefi = false;
   bool secure_boot = false;              ///< Microsoft's keys are enrolled; needs uefi
@@ -35,11 +36,18 @@ struct TemplateRequest {
 struct RecipeDisk {
   std::string slot;            ///< scsi0, ide1...
   std::filesystem::path path;  ///< empty: an empty disk of `capacity`
+  std::string member{};        ///< of an OVA
   std::uint64_t offset = 0;    ///< of its bytes in `path`
   std::uint64_t size = 0;      ///< bytes there
   DiskFormat format = DiskFormat::raw;
   Compression compression = Compression::none;
   std::uint64_t capacity = 0;  ///< bytes that the guest sees; 0: unknown before it is unpacked
+};
+
+/// A file of the web that its checksum tells.
+struct WebSource {
+  std::string url;
+  Checksum checksum;
 };
 
 struct Recipe {
@@ -48,6 +56,7 @@ struct Recipe {
   std::string content_tag;  ///< same content and same shape, same tag
   std::string source_tag;   ///< builtin-NAME, ova-FILE-BYTES: as the existing provider has it
   std::vector<RecipeDisk> disks;
+  std::optional<WebSource> web{};        ///< what the disks are in, while their path is its URL
   std::optional<pve::VolumeId> archive;  ///< a backup that it is restored from; without disks then
   std::string scsihw = "virtio-scsi-pci";
   bool uefi = false;
@@ -55,8 +64,9 @@ struct Recipe {
   std::string os_type;
 };
 
-/// Reads a source's headers and makes its sum; blocks as long as that takes: run_in_pool(). Not for
-/// `existing_*`. Errors: bad_input naming the file, not_found (a built-in whose file is nowhere;
+/// Reads a source's headers and makes its sum (that of a URL is given); blocks as long as that
+/// takes: run_in_pool(). Not for `existing_*`. Errors: bad_input naming the file, or its sum when
+/// it has another one than `checksum`; not_found (a built-in whose file is nowhere;
 /// the text says how to get it).
 Recipe recipe_of(const TemplateRequest& request);
 

@@ -31,10 +31,11 @@ std::string state_of(const std::filesystem::path& file) {
 }
 
 std::string cache_key(const TemplateRequest& request) {
-  return fmt::format("{}|{}|{}|{}|{}|{}|{}|{}|{}|{}", request.built_in, request.existing_tag,
+  return fmt::format("{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}", request.built_in, request.existing_tag,
                      request.existing_backup, state_of(request.ova), state_of(request.disk),
                      request.uefi, request.secure_boot, request.disk_controller, request.os_type,
-                     request.storage.value_or(""));
+                     request.storage.value_or(""),
+                     request.checksum ? request.checksum->text() : "");
 }
 
 /// What people brought boots as it boots.

@@ -176,6 +176,23 @@ awaitable<Upid> upload(Client& client, Upload what, BodySource& source, Deadline
   co_return upid;
 }
 
+awaitable<Upid> download_url(Client& client, UrlDownload what, Deadline deadline) {
+  check_file_name(what.file_name);
+  Params params;
+  params.add("content", what.content)
+      .add("filename", what.file_name)
+      .add("url", what.url)
+      .add("checksum-algorithm", what.checksum_algorithm)
+      .add("checksum", what.checksum);
+  const auto data = co_await client.post(
+      fmt::format("/nodes/{}/storage/{}/download-url", what.node, what.storage), std::move(params),
+      {.deadline = deadline, .doing = fmt::format("download {} to {}", what.url, what.storage)});
+  if (!data.is_string()) throw Error{Errc::protocol, "the answer to a download names no task"};
+  auto upid = Upid::parse(std::string_view{data.get_string()});
+  client.remember(upid);
+  co_return upid;
+}
+
 VolumeId volume_of(const Upload& what) {
   return VolumeId::of(what.storage, what.content + "/" + what.file_name);
 }

@@ -55,6 +55,20 @@ struct Upload {
 /// once: the same bytes under the same name do no harm.
 awaitable<Upid> upload(Client& client, Upload what, BodySource& source, Deadline deadline);
 
+struct UrlDownload {
+  NodeName node;
+  StorageId storage;
+  std::string content;    ///< iso, import, vztmpl
+  std::string file_name;  ///< as an upload's
+  std::string url;
+  std::string checksum_algorithm;  ///< sha256, sha512
+  std::string checksum;            ///< hexadecimal
+};
+/// Starts to download a file on the server itself. The task fails when there is a file of that name
+/// (pve-facts section 10). Errc::forbidden: it takes Sys.Audit and Sys.Modify, or
+/// Sys.AccessNetwork.
+awaitable<Upid> download_url(Client& client, UrlDownload what, Deadline deadline);
+
 /// The volume an upload makes: `local:iso/a.iso`.
 VolumeId volume_of(const Upload& what);
 

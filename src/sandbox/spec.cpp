@@ -2,6 +2,7 @@
 
 #include "guest/windows/helper.hpp"
 #include "image/appliance_vm.hpp"
+#include "image/download.hpp"
 #include "image/ova.hpp"
 #include "sandbox/native_options.hpp"
 #include "support/error.hpp"
@@ -21,6 +22,7 @@ void describe(V& visit, VmSourceSpec& s) {
   visit("built_in", s.built_in);
   visit("ova", s.ova);
   visit("disk", s.disk);
+  visit("checksum", s.checksum);
   visit("existing_vm_template_tag", s.existing_vm_template_tag);
   visit("existing_backup_name", s.existing_backup_name);
 }
@@ -126,6 +128,12 @@ std::vector<std::pair<std::string_view, std::string>> named_in(const VmSourceSpe
   return out;
 }
 
+void check_url(const std::string& field, const std::string& url, const VmSourceSpec& source) {
+  if (!source.checksum) {
+    throw_bad_input(field, image::shown_url(url), "it was not fetched; it needs a checksum");
+  }
+}
+
 void check_source(const std::string& field, const VmSourceSpec& source) {
   const auto named = named_in(source);
   if (named.size() != 1) {
@@ -136,8 +144,18 @@ void check_source(const std::string& field, const VmSourceSpec& source) {
   }
   const auto& [name, value] = named.front();
   if (value.empty()) throw_bad_input(field, "", "the source has no name");
+  const bool is_file = name == "ova" || name == "disk";
+  if (source.checksum) {
+    image::parse_checksum(field + ".checksum", *source.checksum);
+    if (!is_file)
+      throw_bad_input(field + ".checksum", *source.checksum, "only ova and disk have one");
+  }
+  if (is_file && image::is_url(value)) {
+    check_url(fmt::format("{}.{}", field, name), value, source);
+    return;
+  }
   std::error_code error;
-  if ((name == "ova" || name == "disk") && !std::filesystem::is_regular_file(value, error)) {
+  if (is_file && !std::filesystem::is_regular_file(value, error)) {
     throw_bad_input(fmt::format("{}.{}", field, name), value,
                     error ? error.message() : "it is no file");
   }
@@ -195,7 +213,7 @@ VmSpec read_vm(const std::string& field, const json::value& from) {
   if (ova != nullptr && ova->is_string()) {
     const std::string file{ova->get_string()};
     VmSourceSpec named;
-    named.ova = file;
+    json::read_over(named, *source, field + ".vm_source_config");
     check_source(field + ".vm_source_config", named);
     vm = defaults_of_ova(file);
   }

@@ -17,8 +17,9 @@ namespace px::sandbox {
 /// Where a VM's disk comes from: exactly one is set.
 struct VmSourceSpec {
   std::optional<std::string> built_in;
-  std::optional<std::string> ova;   ///< a file of this machine
-  std::optional<std::string> disk;  ///< a file of this machine
+  std::optional<std::string> ova;       ///< a file of this machine, or a URL
+  std::optional<std::string> disk;      ///< a file of this machine, or a URL
+  std::optional<std::string> checksum;  ///< of the file behind `ova` or `disk`
   std::optional<std::string> existing_vm_template_tag;
   std::optional<std::string> existing_backup_name;
 
@@ -82,9 +83,10 @@ struct Spec {
   bool verify_isolation = false;
 };
 
-/// Reads and checks; of an OVA its headers, for what the configuration leaves out is as it says:
-/// blocks for that long (run_in_pool()). Throws Error{bad_input} naming the field, its value and
-/// what would be right; Error{unsupported} for what this version can't do.
+/// Reads and checks; of an OVA (also in the web: fetch_sources()) its headers, for what the
+/// configuration leaves out is as it says: blocks for that long (run_in_pool()). Throws
+/// Error{bad_input} naming the field, its value and what would be right; Error{unsupported} for
+/// what this version can't do.
 Spec parse_spec(std::string_view json_text);
 
 }  // namespace px::sandbox

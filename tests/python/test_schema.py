@@ -112,6 +112,16 @@ def test_a_full_configuration_is_hashable_and_survives_json() -> None:
     assert hash(read)
 
 
+def test_an_image_is_a_file_or_a_url() -> None:
+    url = "https://host/a/victim.ova?x=1"
+    source = VmSourceConfig(ova=url, checksum="sha256:" + "a" * 64)
+    assert source.ova == url and VmSourceConfig(disk="a/b.img").disk == Path("a/b.img")
+    read = VmSourceConfig.model_validate(json.loads(source.model_dump_json()))
+    assert read == source and hash(read) == hash(source)
+    with pytest.raises(ValidationError, match="only ova and disk have one, not built_in"):
+        VmSourceConfig(built_in="debian13", checksum="sha256:" + "a" * 64)
+
+
 def test_what_is_left_out_beside_an_ova_is_left_to_it() -> None:
     config = ProxmoxSandboxEnvironmentConfig(
         vms_config=(VmConfig(vm_source_config=VmSourceConfig(ova=Path("a.ova")), vcpus=2),)

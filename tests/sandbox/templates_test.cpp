@@ -1,6 +1,8 @@
 // From what a sample names to the template that its VM is cloned from, on a node with simulated
 // machines.
+#include "http_files.hpp"
 #include "image/claim.hpp"
+#include "support/bytes.hpp"
 #include "support/process.hpp"
 #include "vm_on_node.hpp"
 
@@ -177,6 +179,77 @@ TEST_F(TemplateOnNode, ofTheExistingProviderIsUsedWhereItIsTheOnlyOne) {
   EXPECT_EQ(requests(upload_route), 0);
 }
 
+// --- of the web ----------------------------------------------------------------------------------
+
+std::string web_spec(const std::string& kind, const std::string& url, const std::string& sum) {
+  return fmt::format(R"({{"sdn_config": null, "vms_config": [
+      {{"vm_source_config": {{"{}": "{}", "checksum": {}}}, "nics": []}}]}})",
+                     kind, url, sum.empty() ? "null" : '"' + sum + '"');
+}
+
+class TemplateOfTheWeb : public TemplateOnNode {
+ public:
+  TemplateOfTheWeb() { ::setenv("XDG_CACHE_HOME", (folder_.path() / "cache").c_str(), 1); }
+  static std::string sum_of(const std::string& bytes) { return "sha256:" + sha256_hex(bytes); }
+
+  const std::string disk_ = std::string(2048, 'a');
+};
+
+const std::string download_route = "POST /nodes/{node}/storage/{storage}/download-url";
+
+TEST_F(TemplateOfTheWeb, isDownloadedByTheServer) {
+  px::testing::HttpFiles web{{{"/a.img", {.body = disk_, .ranges = true}}}};
+  prepare(web_spec("disk", web.url("/a.img"), sum_of(disk_)));
+  EXPECT_EQ(requests(download_route), 1);
+  EXPECT_EQ(requests(upload_route), 0);
+  EXPECT_EQ(uploads_left(), 0U);
+  ASSERT_THAT(templates(), SizeIs(1));
+  EXPECT_THAT(json::text_at(templates().front(), "scsi0"), HasSubstr("base-"));
+  prepare(disk_spec(write("other.raw", disk_)));
+  EXPECT_THAT(templates(), SizeIs(1)) << "the same content from here";
+}
+
+TEST_F(TemplateOfTheWeb, comesThroughThisMachineWhereTheServerCant) {
+  node_.send("POST", "/_control/faults", {{"Content-Type", "application/x-www-form-urlencoded"}},
+             "action=answer&status=403&message=no+way&pattern=POST+.*/download-url&nth=1");
+  px::testing::HttpFiles web{{{"/a.img", {.body = disk_, .ranges = true}}}};
+  prepare(web_spec("disk", web.url("/a.img"), sum_of(disk_)));
+  EXPECT_EQ(requests(upload_route), 1);
+  EXPECT_THAT(templates(), SizeIs(1));
+}
+
+TEST_F(TemplateOfTheWeb, comesThroughThisMachineWithoutAChecksumOrParts) {
+  px::testing::HttpFiles web{
+      {{"/a.img", {.body = disk_, .ranges = true}}, {"/b.img", {.body = disk_}}}};
+  prepare(web_spec("disk", web.url("/a.img"), ""));
+  prepare(web_spec("disk", web.url("/b.img"), sum_of(disk_)));
+  EXPECT_EQ(requests(download_route), 0);
+  EXPECT_EQ(requests(upload_route), 1);
+  EXPECT_THAT(templates(), SizeIs(1));
+}
+
+TEST_F(TemplateOfTheWeb, thatHasAnotherSumIsRefusedAndLeavesNothing) {
+  px::testing::HttpFiles web{
+      {{"/a.img", {.body = disk_, .ranges = true}}, {"/b.img", {.body = disk_}}}};
+  for (const auto* path : {"/a.img", "/b.img"}) {
+    const auto said = refusal_of(web_spec("disk", web.url(path), sum_of("b")));
+    EXPECT_THAT(said, HasSubstr(sha256_hex(disk_))) << "the one seen";
+    EXPECT_THAT(said, HasSubstr(sha256_hex("b")));
+  }
+  EXPECT_EQ(vms(), 0U);
+  EXPECT_EQ(uploads_left(), 0U);
+}
+
+TEST_F(TemplateOfTheWeb, thatIsNotThereIsOneClearError) {
+  px::testing::HttpFiles web{{{"/login", {.body = "<html>", .ranges = true}}}};
+  EXPECT_THAT(refusal_of(web_spec("ova", web.url("/box.ova"), sum_of("b"))),
+              HasSubstr("/box.ova: the server answers 404"));
+  EXPECT_THAT(refusal_of(web_spec("disk", web.url("/login"), sum_of("b"))),
+              HasSubstr("/login: it leads to a web page"));
+  EXPECT_THAT(refusal_of(web_spec("ova", web.url("/box.ovf"), "")), HasSubstr("one file, an .ova"));
+  EXPECT_EQ(vms(), 0U);
+}
+
 constexpr auto handmade = PX_SOURCE_DIR "/tests/image/ovf/handmade.ovf";
 
 class OvaOnNode : public TemplateOnNode {
@@ -205,6 +278,21 @@ TEST_F(OvaOnNode, saysWhatTheConfigurationLeavesOut) {
   EXPECT_EQ(json::number_at(options, "cores"), 1);
   EXPECT_THAT(json::text_at(options, "tags"),
               MatchesRegex("inspect;inspect-run-[0-9a-f]+;inspect-src-[0-9a-f]+;ova-box-[0-9]+"));
+}
+
+TEST_F(OvaOnNode, ofTheWebIsReadByItsHeadersAndDownloadedByTheServer) {
+  ::setenv("XDG_CACHE_HOME", (folder_.path() / "cache").c_str(), 1);
+  std::ifstream file{ova(), std::ios::binary};
+  const std::string bytes{std::istreambuf_iterator<char>{file}, {}};
+  px::testing::HttpFiles web{{{"/box.ova", {.body = bytes, .ranges = true}}}};
+  const auto options = while_it_lives(fmt::format(
+      R"({{"vms_config": [{{"vm_source_config": {{"ova": "{}", "checksum": "{}"}}}}]}})",
+      web.url("/box.ova"), sha256_hex(bytes)));
+  EXPECT_EQ(json::text_at(options, "memory"), "512");
+  EXPECT_EQ(requests(download_route), 1);
+  EXPECT_EQ(requests(upload_route), 0);
+  EXPECT_EQ(uploads_left(), 0U);
+  EXPECT_EQ(json::number_at(options, "cores"), 1);
 }
 
 TEST_F(OvaOnNode, isOverruledByTheConfiguration) {
