@@ -89,6 +89,11 @@ _FROM_A_LOG: dict[str, Any] = {"from": "a log"}
 """Context of a validation that must go well for what another version wrote."""
 
 
+def _is_mask(text: str) -> bool:
+    """What stands for a secret in a log."""
+    return set(text) == {"*"}
+
+
 class HttpHeader(_Model):
     """A header that goes with every request to a server."""
 
@@ -261,8 +266,92 @@ class NativeConfig(dict[str, str | int | float | bool]):
         return core_schema.no_info_after_validator_function(cls, inner)
 
 
+def _yaml_mapping(text: str) -> dict[Any, Any]:
+    """By the library that cloud-init reads it with. The text itself may be secret."""
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as ex:
+        mark = getattr(ex, "problem_mark", None)
+        where = f"line {mark.line + 1}: " if mark else ""
+        raise ValueError(
+            f"no YAML: {where}{getattr(ex, 'problem', None) or 'unreadable'}"
+        ) from None
+    if data is not None and not isinstance(data, dict):
+        raise ValueError(f"a mapping of names is needed, not a {type(data).__name__}")
+    return data or {}
+
+
+def _user_data(data: SecretStr, info: ValidationInfo) -> SecretStr:
+    text = data.get_secret_value()
+    if info.context is _FROM_A_LOG and _is_mask(text):
+        return data  # a log must be readable; the core refuses to run it
+    if _is_cloud_config(text):
+        _yaml_mapping(text)
+    elif not re.match(r"#!|content-type:|mime-version:", text, re.IGNORECASE):
+        raise ValueError("it begins with a line #cloud-config, with #!, or is a MIME document")
+    return data
+
+
+def _is_cloud_config(text: str) -> bool:
+    return text.partition("\n")[0].rstrip() == "#cloud-config"
+
+
+def _network_config(text: str) -> str:
+    data = _yaml_mapping(text)
+    if data.get("network", data).get("version") not in (1, 2):
+        raise ValueError("cloud-init's network configuration says version: 1 or 2")
+    return text
+
+
+def _ssh_key(key: str) -> str:
+    if not re.fullmatch(r"(ssh-|ecdsa-|sk-)[a-z0-9@.-]+ [A-Za-z0-9+/]{16,}={0,2}( [^\r\n]*)?", key):
+        raise ValueError("a public key is one line: its type, its base64 and perhaps a comment")
+    return key
+
+
+_Text = Annotated[str, Field(min_length=1)]
+
+
+class CloudInit(_Model):
+    """What the guest's own cloud-init does when the VM comes up, before the sample gets it.
+
+    The VM's `name` becomes the hostname. The other fields are added to `user_data`: to its lists of
+    the same name (`packages`, `runcmd`, `ssh_authorized_keys`), after what stands there.
+    """
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    user_data: Annotated[SecretStr, AfterValidator(_user_data)] | None = None
+    """As cloud-init takes it: `#cloud-config`, a script that begins with `#!`, or a MIME document.
+    Hidden in logs and errors; but what cloud-init prints of it is in the error when it fails."""
+    network: Annotated[str, AfterValidator(_network_config)] | None = None
+    """cloud-init's network configuration, version 1 or 2, as YAML. None: the guest's own choice."""
+    ssh_keys: tuple[Annotated[str, AfterValidator(_ssh_key)], ...] = ()
+    """Public keys for the image's default user, as in `authorized_keys`."""
+    packages: tuple[_Text, ...] = ()
+    """Installed by the guest's package manager, which needs a way to its mirror."""
+    run: tuple[_Text | Annotated[tuple[str, ...], Field(min_length=1)], ...] = ()
+    """Commands by root, each a text for `sh` or a program with its arguments. The first one that
+    fails ends them, and the VM's start with an error."""
+
+    @field_validator("network", mode="before")
+    @classmethod
+    def _write_network(cls, value: Any) -> Any:
+        """In a file it is natural to write it as it is."""
+        return json.dumps(value) if isinstance(value, dict) else value
+
+    def _host_name(self) -> str | None:
+        """The one that `user_data` sets."""
+        text = self.user_data.get_secret_value() if self.user_data else ""
+        data = _yaml_mapping(text) if _is_cloud_config(text) else {}
+        name = data.get("fqdn") or data.get("hostname")
+        return str(name) if name else None
+
+
 class VmConfig(_Model):
     """A VM of a sample."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     vm_source_config: VmSourceConfig
     """Where its disk comes from."""
@@ -309,6 +398,8 @@ class VmConfig(_Model):
     """The server's resource pool that the VM is made in."""
     storage: str | None = None
     """Storage of its disks. None: the instance's `image_storage`."""
+    cloud_init: CloudInit | None = None
+    """For an image with cloud-init: what that does before the sample gets the VM."""
     extra_proxmox_native_config: NativeConfig = NativeConfig()
     """Any other option of a VM, in the words of Proxmox VE's API:
     `{"balloon": 0, "vga": "qxl"}`. The server checks them before anything is made."""
@@ -318,6 +409,15 @@ class VmConfig(_Model):
         from_ova = self.vm_source_config.ova is not None and not self._says("uefi_boot")
         if self.secure_boot and not self.uefi_boot and not from_ova:
             raise ValueError("secure_boot=True needs uefi_boot=True")
+        return self
+
+    @model_validator(mode="after")
+    def _one_host_name(self) -> VmConfig:
+        other = self.cloud_init._host_name() if self.cloud_init else None
+        if self.name and other and other != self.name:
+            raise ValueError(
+                f'name: "{self.name}" becomes the hostname, but cloud_init.user_data sets "{other}"'
+            )
         return self
 
     def _says(self, field: str) -> bool:
@@ -395,9 +495,12 @@ class ProxmoxSandboxEnvironmentConfig(_Model):
         return data
 
     def to_spec(self) -> str:
-        """The JSON for the C++ core. Holds the password: not for a log."""
+        """The JSON for the C++ core. Holds what is secret: not for a log."""
         spec = self.model_dump(mode="json")
         spec["password"] = self.password.get_secret_value() if self.password else None
+        for vm, data in zip(self.vms_config, spec["vms_config"], strict=True):
+            if vm.cloud_init and vm.cloud_init.user_data:
+                data["cloud_init"]["user_data"] = vm.cloud_init.user_data.get_secret_value()
         return json.dumps(spec)
 
 
@@ -418,7 +521,7 @@ def friendly(error: ValidationError) -> str:
     return "\n".join(lines)
 
 
-_SECRETS = ("password", "value")
+_SECRETS = ("password", "value", "user_data")
 
 
 def load_config(path: str | Path) -> ProxmoxSandboxEnvironmentConfig:
@@ -461,6 +564,6 @@ def read_logged_config(data: dict[str, Any]) -> ProxmoxSandboxEnvironmentConfig:
     """A configuration as a log holds it: fields that this version doesn't know are dropped, and so
     is the mask that stands for a password."""
     password = data.get("password")
-    if isinstance(password, str) and set(password) == {"*"}:
+    if isinstance(password, str) and _is_mask(password):
         data = {**data, "password": None}
     return ProxmoxSandboxEnvironmentConfig.model_validate(data, context=_FROM_A_LOG)

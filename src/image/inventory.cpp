@@ -2,7 +2,9 @@
 
 #include "image/bake.hpp"
 #include "image/claim.hpp"
+#include "image/cloud_seed.hpp"
 #include "image/recipe.hpp"
+#include "pve/nodes.hpp"
 #include "pve/qemu.hpp"
 #include "pve/storage.hpp"
 
@@ -68,12 +70,54 @@ awaitable<void> add_uploads(pve::Client& client, pve::NodeName node, Inventory& 
   }
 }
 
+/// The nodes whose VMs can have a storage's file in a drive.
+awaitable<std::vector<pve::NodeName>> nodes_with(pve::Client& client, pve::NodeName node,
+                                                 bool is_shared) {
+  if (!is_shared) co_return std::vector{node};
+  std::vector<pve::NodeName> out;
+  for (const auto& other : co_await pve::nodes::list(client)) {
+    if (other.online) out.push_back(other.name);
+  }
+  co_return out;
+}
+
+awaitable<void> find_users(pve::Client& client, pve::NodeName node,
+                           std::vector<StoredSeed>& seeds) {
+  for (const auto& vm : co_await pve::qemu::list(client, node)) {
+    const auto config = co_await pve::qemu::config_if_there(client, {node, vm.vmid});
+    if (!config) continue;
+    for (auto& seed : seeds) {
+      const bool has_it = std::ranges::any_of(config->values, [&](const auto& entry) {
+        return entry.second.starts_with(seed.volume.text());
+      });
+      if (has_it) seed.users.push_back(vm.vmid);
+    }
+  }
+}
+
+awaitable<void> add_seeds(pve::Client& client, pve::NodeName node, Inventory& out) {
+  for (const auto& storage : co_await pve::storage::list(client, node)) {
+    if (!storage.active || !storage.holds("iso")) continue;
+    std::vector<StoredSeed> seeds;
+    for (const auto& volume : co_await pve::storage::content(client, node, storage.id, "iso")) {
+      const std::string rest{volume.id.rest()};
+      if (is_seed(rest.substr(rest.rfind('/') + 1))) seeds.push_back({volume.id, volume.size});
+    }
+    if (seeds.empty()) continue;
+    for (const auto& other : co_await nodes_with(client, node, storage.shared)) {
+      co_await find_users(client, other, seeds);
+    }
+    out.seeds.insert(out.seeds.end(), seeds.begin(), seeds.end());
+  }
+}
+
 }  // namespace
 
 awaitable<Inventory> take_inventory(pve::Client& client, pve::NodeName node) {
   Inventory out;
   co_await add_templates(client, node, out);
   co_await add_uploads(client, node, out);
+  co_await add_seeds(client, node, out);
   co_return out;
 }
 

@@ -7,7 +7,8 @@
 #include <string>
 #include <vector>
 
-/// What of images is on a node: templates of ours, and files that were uploaded to make them.
+/// What of images is on a node: templates of ours, files that were uploaded to make them, and
+/// seeds for the cloud-init of guests.
 namespace px::image {
 
 struct MadeTemplate {
@@ -26,9 +27,16 @@ struct UploadedFile {
   std::int64_t size = 0;  ///< bytes
 };
 
+struct StoredSeed {
+  pve::VolumeId volume;
+  std::int64_t size = 0;           ///< bytes
+  std::vector<pve::Vmid> users{};  ///< VMs that have it in a drive
+};
+
 struct Inventory {
   std::vector<MadeTemplate> templates;
   std::vector<UploadedFile> uploads;
+  std::vector<StoredSeed> seeds{};
 };
 
 /// A VM counts as a clone when it has its template's content tag, which it inherits.

@@ -43,6 +43,7 @@ Host::Host(const asio::any_io_executor& executor, asio::thread_pool& pool, pve::
                    const auto mark = find_mark(note);
                    return mark && life_of(mark->run, environment).life == Life::dead;
                  }},
+      seeds_{client_, node_},
       leases_{client_, node_, run.text} {}
 
 awaitable<void> Host::check() {
@@ -76,6 +77,20 @@ awaitable<std::optional<pve::StorageId>> Host::iso_storage() {
     iso_storage_known_ = true;
   }
   co_return iso_storage_;
+}
+
+awaitable<pve::VolumeId> Host::seed_of(const VmSpec& vm) {
+  const auto storage = co_await iso_storage();
+  if (!storage) {
+    throw Error{Errc::unsupported,
+                fmt::format("{}.cloud_init: no storage of node {} holds `iso`, and the guest reads "
+                            "it from a CD-ROM",
+                            vm.field, node_)}
+        .with_hint(
+            "Add the content type `iso` to one, for example: "
+            "pvesm set local --content iso,vztmpl,backup,import");
+  }
+  co_return co_await seeds_.get(vm.seed, *storage);
 }
 
 awaitable<pve::sdn::Vnet> Host::existing_vnet(const network::Card& card,

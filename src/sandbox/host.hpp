@@ -1,4 +1,5 @@
 #pragma once
+#include "image/cloud_seed.hpp"
 #include "image/template.hpp"
 #include "network/leases.hpp"
 #include "pve/client.hpp"
@@ -36,6 +37,12 @@ class Host {
 
   /// The storage that media for guests go to; none when the node has no storage for `iso`.
   awaitable<std::optional<pve::StorageId>> iso_storage();
+
+  /// Where the node has a seed, uploaded when it has not. Throws Error{unsupported} naming the
+  /// field when no storage takes it.
+  awaitable<pve::VolumeId> seed_of(const VmSpec& vm);
+  /// Seeds are looked for again: one has gone.
+  void forget_seeds() { seeds_.forget(); }
 
   network::Leases& leases() noexcept { return leases_; }
 
@@ -75,6 +82,7 @@ class Host {
   pve::Client client_;
   pve::NodeName node_;
   image::Templates templates_;
+  image::Seeds seeds_;
   network::Leases leases_;
   std::vector<pve::sdn::Vnet> existing_vnets_;  ///< as last looked up
   std::optional<std::string> firewall_trouble_;

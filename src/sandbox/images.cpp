@@ -15,19 +15,22 @@ namespace {
 using namespace std::chrono_literals;
 using image::Inventory;
 using image::MadeTemplate;
+using image::StoredSeed;
 using image::UploadedFile;
 using Item = ImageChoice::Item;
 
-std::string clones_text(const MadeTemplate& made) {
-  std::vector<std::string> ids;
-  for (const auto& vmid : made.clones) ids.push_back(vmid.text());
-  return fmt::format("VM{} {} {} made of it", ids.size() == 1 ? "" : "s", fmt::join(ids, ", "),
-                     ids.size() == 1 ? "is" : "are");
+/// "VM 201 is made of it", "VMs 201, 202 are made of it".
+std::string vms_text(const std::vector<pve::Vmid>& vms, std::string_view one,
+                     std::string_view many) {
+  return fmt::format("VM{} {} {}", vms.size() == 1 ? "" : "s", fmt::join(vms, ", "),
+                     vms.size() == 1 ? one : many);
 }
 
 /// Why it must stay; empty when it may go.
 std::string reason_to_keep(const MadeTemplate& made, const LifeOf& life_of) {
-  if (!made.clones.empty()) return clones_text(made);
+  if (!made.clones.empty()) {
+    return vms_text(made.clones, "is made of it", "are made of it");
+  }
   if (made.is_ready) return "";
   const auto life = life_of(made.run).life;
   if (life == Life::alive) return fmt::format("run {} makes it", made.run);
@@ -42,6 +45,10 @@ std::string reason_to_keep(const UploadedFile& file, const LifeOf& life_of) {
                                : "";
 }
 
+std::string reason_to_keep(const StoredSeed& seed, const LifeOf& /*life_of*/) {
+  return seed.users.empty() ? "" : vms_text(seed.users, "has it in a drive", "have it in drives");
+}
+
 Item item_of(const MadeTemplate& made) {
   return {fmt::format("{} {} ({})", made.is_ready ? "template" : "VM", made.vm.vmid, made.name),
           made.is_ready ? "no VM is made of it" : "its maker died", made.vm};
@@ -49,6 +56,11 @@ Item item_of(const MadeTemplate& made) {
 
 Item item_of(const UploadedFile& file) {
   return {"upload " + file.volume.text(), "its maker died", std::nullopt, file.volume};
+}
+
+/// Whoever needs it next uploads it again.
+Item item_of(const StoredSeed& seed) {
+  return {"seed " + seed.volume.text(), "no VM has it", std::nullopt, seed.volume};
 }
 
 template <class T>
@@ -78,6 +90,7 @@ ImageChoice unused_images(const Inventory& inventory, const LifeOf& life_of) {
   ImageChoice out;
   for (const auto& made : inventory.templates) choose(made, life_of, out);
   for (const auto& file : inventory.uploads) choose(file, life_of, out);
+  for (const auto& seed : inventory.seeds) choose(seed, life_of, out);
   return out;
 }
 
@@ -98,6 +111,11 @@ ImageChoice named_images(const Inventory& inventory, const std::vector<std::stri
       if (file.volume.text() != name) continue;
       found = true;
       choose(file, life_of, out);
+    }
+    for (const auto& seed : inventory.seeds) {
+      if (seed.volume.text() != name) continue;
+      found = true;
+      choose(seed, life_of, out);
     }
     if (!found) out.unknown.push_back(name);
   }

@@ -1,5 +1,6 @@
 #include "sandbox/native_options.hpp"
 
+#include "image/drives.hpp"
 #include "pve/qemu.hpp"
 
 #include <fmt/format.h>
@@ -45,13 +46,21 @@ constexpr std::array taken{
     Taken{"background_delay", "it is no option of a VM"},
 };
 
-std::string_view instead_of(const VmSpec& vm, std::string_view option) {
+/// Of Proxmox VE's own cloud-init drive, whose place ours takes.
+bool is_of_cloud_init(const std::string& option, const std::string& value) {
+  constexpr std::array names{"cicustom", "ciuser",  "cipassword", "ciupgrade",
+                             "citype",   "sshkeys", "nameserver", "searchdomain"};
+  return std::ranges::find(names, option) != names.end() || option.starts_with("ipconfig") ||
+         image::is_cloud_init_drive(option, value);
+}
+
+std::string_view instead_of(const VmSpec& vm, const std::string& option, const std::string& value) {
   const auto found = std::ranges::find(taken, option, &Taken::option);
   if (found != taken.end()) return found->instead;
+  if (vm.cloud_init && is_of_cloud_init(option, value)) return "cloud_init is set, too";
   if (option == "cpu" && vm.cpu) return "cpu is set, too";
   if (option == "machine" && vm.machine) return "machine is set, too";
-  if (pve::qemu::is_card(option) && vm.cards &&
-      std::stoul(std::string{option.substr(3)}) < vm.cards->size()) {
+  if (pve::qemu::is_card(option) && vm.cards && std::stoul(option.substr(3)) < vm.cards->size()) {
     return "use nics";
   }
   return {};
@@ -80,7 +89,7 @@ NativeOptions native_options(const VmSpec& vm) {
   for (const auto& [option, value] : vm.extra_proxmox_native_config) {
     const std::string name{option};
     const auto text = text_of(field_of(vm, name), value);
-    const auto instead = instead_of(vm, name);
+    const auto instead = instead_of(vm, name, text);
     if (!instead.empty()) throw_bad_input(field_of(vm, name), text, instead);
     out.emplace_back(name, text);
   }

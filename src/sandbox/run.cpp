@@ -64,6 +64,9 @@ awaitable<void> prepare_host(std::shared_ptr<Host> host, const Spec& spec) {
     co_await host->check_places(vm);
     co_await check_native_options(host->client(), host->node(), vm);
   }
+  for (const auto& vm : spec.vms) {
+    if (vm.seed) co_await host->seed_of(vm);
+  }
   std::vector<awaitable<void>> templates;
   for (const auto& vm : spec.vms) templates.push_back(make_template(host, vm));
   co_await all(std::move(templates));

@@ -82,6 +82,8 @@ class Vm : public std::enable_shared_from_this<Vm> {
   awaitable<image::Template> clone_template();
   awaitable<void> clone(const image::Template& base);
   awaitable<void> configure(image::Template base);
+  awaitable<void> add_seed(pve::qemu::VmConfigMap& after, pve::Params& changes);
+  awaitable<void> set_options(pve::Params changes);
   awaitable<void> grow_disk(const image::Template& base);
   awaitable<void> fit_cards(const image::Template& base, pve::Params& changes);
   awaitable<void> fit_card(std::size_t index, pve::Params& changes);
@@ -90,6 +92,7 @@ class Vm : public std::enable_shared_from_this<Vm> {
   awaitable<void> book_addresses();
   awaitable<void> start();
   awaitable<void> wait_for_agent();
+  awaitable<void> wait_for_cloud_init();
   awaitable<void> wait_for_addresses();
   awaitable<bool> is_ours();
   awaitable<void> change_snapshot(std::string name, std::string what, awaitable<pve::Upid> request,

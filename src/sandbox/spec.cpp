@@ -50,6 +50,7 @@ void describe(V& visit, VmSpec& s) {
   visit("machine", s.machine);
   visit("pool", s.pool);
   visit("storage", s.storage);
+  visit("cloud_init", s.cloud_init);
   visit("extra_proxmox_native_config", s.extra_proxmox_native_config);
 }
 
@@ -253,6 +254,19 @@ void plan_cards(Spec& spec) {
   network::check_cards(spec.networks, all);
 }
 
+/// What a guest's cloud-init reads.
+void make_seed(VmSpec& vm) {
+  if (!vm.cloud_init) return;
+  const auto field = vm.field + ".cloud_init";
+  if (is_windows(vm)) {
+    throw Error{Errc::unsupported,
+                fmt::format("{}: the guest is Windows (os_type \"{}\"), which has no cloud-init",
+                            field, vm.os_type)};
+  }
+  vm.seed = std::make_shared<const image::SeedImage>(
+      image::make_seed_image(seed_of(field, *vm.cloud_init, vm.name.value_or(""))));
+}
+
 /// A build without a compiler for Windows has no helper to put into such guests.
 void refuse_windows_without_helper(const Spec& spec) {
   for (const auto& vm : spec.vms) {
@@ -293,8 +307,9 @@ Spec parse_spec(std::string_view json_text) {
   std::vector<VmSpec> vms;
   for (std::size_t i = 0; i < raw.vms_config.size(); ++i) {
     const auto field = fmt::format("vms_config[{}]", i);
-    const auto& vm = vms.emplace_back(read_vm(field, raw.vms_config[i]));
+    auto& vm = vms.emplace_back(read_vm(field, raw.vms_config[i]));
     check_vm(vm);
+    make_seed(vm);
     if (vm.name && !names.insert(*vm.name).second) {
       throw_bad_input(field + ".name", *vm.name, "another VM of this sample has that name");
     }

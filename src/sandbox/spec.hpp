@@ -1,10 +1,12 @@
 #pragma once
 #include "network/plan.hpp"
+#include "sandbox/cloud_init_spec.hpp"
 #include "support/secret.hpp"
 
 #include <boost/json.hpp>
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -41,19 +43,22 @@ struct VmSpec {
   std::string os_type = "l26";
   std::optional<std::string> cpu;  ///< none = host
   bool await_before_next_vm = false;
-  std::optional<std::string> user;           ///< default user in the guest; none = root
-  std::optional<int> disk_gb;                ///< GiB of the disk that boots, at least; 1..131'072
-  bool full_clone = false;                   ///< its own copy of the template's disks
-  bool tpm = false;                          ///< a TPM 2.0 of its own
-  bool secure_boot = false;                  ///< with Microsoft's keys; needs uefi_boot
-  std::optional<std::string> machine;        ///< pc, q35, or one of these with a version
-  std::optional<std::string> pool;           ///< resource pool that it is made in
-  std::optional<std::string> storage;        ///< of its disks; none = the instance's
+  std::optional<std::string> user;     ///< default user in the guest; none = root
+  std::optional<int> disk_gb;          ///< GiB of the disk that boots, at least; 1..131'072
+  bool full_clone = false;             ///< its own copy of the template's disks
+  bool tpm = false;                    ///< a TPM 2.0 of its own
+  bool secure_boot = false;            ///< with Microsoft's keys; needs uefi_boot
+  std::optional<std::string> machine;  ///< pc, q35, or one of these with a version
+  std::optional<std::string> pool;     ///< resource pool that it is made in
+  std::optional<std::string> storage;  ///< of its disks; none = the instance's
+  std::optional<CloudInitSpec> cloud_init;
   json::object extra_proxmox_native_config;  ///< texts, numbers, booleans
 
   std::string field;  ///< "vms_config[0]", for messages
   /// From `nics`: the cards that it has; none = those of its template stay.
   std::optional<std::vector<network::Card>> cards;
+  /// From `cloud_init` and `name`.
+  std::shared_ptr<const image::SeedImage> seed;
 };
 
 /// By its os_type, as Proxmox VE tells it: w2k8, win10, ...

@@ -137,6 +137,7 @@ awaitable<void> Vm::bring_up() {
   co_await start();
   if (!spec_.is_sandbox) co_return;
   co_await wait_for_agent();
+  co_await wait_for_cloud_init();
   co_await wait_for_addresses();
 }
 
@@ -216,20 +217,23 @@ awaitable<void> Vm::configure(image::Template base) {
   tags.push_back(RunId{mark_.run}.tag());
   changes.add("tags", fmt::format("{}", fmt::join(tags, ";")));
   if (spec_.cpu) changes.add("cpu", *spec_.cpu);
-  if (spec_.machine) changes.add("machine", *spec_.machine);
+  auto after = base.config;
+  if (spec_.machine) {
+    changes.add("machine", *spec_.machine);
+    after.values["machine"] = *spec_.machine;
+  }
   if (spec_.tpm && base.config.get("tpmstate0").empty()) {
     changes.add("tpmstate0", image::storage_of_drive(boot_disk_of(base)) + ":1,version=v2.0");
   }
-  auto after = base.config;
   for (const auto& [option, value] : native_options(spec_)) {
     changes.add(option, value);
     after.values[option] = value;
   }
+  co_await add_seed(after, changes);
   drive_ = spec_.is_sandbox ? image::cd_drive_of(after) : "";
   if (!drive_.empty() && base.config.get(drive_).empty()) changes.add(drive_, "none,media=cdrom");
   co_await fit_cards(base, changes);
-  co_await pve::qemu::set_config(host_->client(), *vm_, std::move(changes),
-                                 Deadline::after(task_limit));
+  co_await set_options(std::move(changes));
   co_await grow_disk(base);
   co_await guard();
   co_await book_addresses();

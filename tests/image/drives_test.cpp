@@ -47,5 +47,32 @@ TEST(CdDrive, isNoneOnQ35WithoutVirtioScsiForItWouldNeedAhci) {
   EXPECT_EQ(cd_drive_of(config({})), "ide2");
 }
 
+TEST(SeedDrive, isThatOfTheServersOwnCloudInit) {
+  EXPECT_EQ(seed_drive_of(config({{"scsihw", "virtio-scsi-pci"},
+                                  {"scsi0", "local:vm-1-disk-0"},
+                                  {"ide0", "local:iso/cloudinit.iso,media=cdrom"},
+                                  {"sata1", "local-lvm:vm-100-cloudinit,media=cdrom,size=4M"}})),
+            "sata1");
+  EXPECT_EQ(seed_drive_of(config({{"ide2", "local:100/vm-100-cloudinit.qcow2,media=cdrom"}})),
+            "ide2");
+}
+
+TEST(SeedDrive, isOnTheBusOfTheDiskThatBoots) {
+  EXPECT_EQ(seed_drive_of(config({{"scsihw", "virtio-scsi-single"},
+                                  {"scsi0", "local:vm-1-disk-0"},
+                                  {"scsi1", "none,media=cdrom"}})),
+            "scsi2");
+  EXPECT_EQ(seed_drive_of(config({{"scsihw", "virtio-scsi-pci"}, {"ide0", "local:vm-1-disk-0"}})),
+            "ide2");
+}
+
+TEST(SeedDrive, needsNoAhciWhereThereIsAnotherWay) {
+  EXPECT_EQ(
+      seed_drive_of(config(
+          {{"machine", "q35"}, {"scsihw", "virtio-scsi-pci"}, {"virtio0", "local:vm-1-disk-0"}})),
+      "scsi1");
+  EXPECT_EQ(seed_drive_of(config({{"machine", "q35"}, {"sata0", "local:vm-1-disk-0"}})), "ide2");
+}
+
 }  // namespace
 }  // namespace px::image

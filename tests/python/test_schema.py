@@ -14,6 +14,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from proxmoxsandbox import schema
 from proxmoxsandbox._proxmox_sandbox_environment import ProxmoxSandboxEnvironment
 from proxmoxsandbox.schema import (
+    CloudInit,
     DhcpRange,
     HttpHeader,
     ProxmoxSandboxEnvironmentConfig,
@@ -70,6 +71,13 @@ FULL: dict[str, Any] = {
             "machine": "q35",
             "pool": "research",
             "storage": "fast",
+            "cloud_init": {
+                "user_data": "#cloud-config\nwrite_files: [{path: /a, content: s3cret}]\n",
+                "network": "version: 2\n",
+                "ssh_keys": ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ alice"],
+                "packages": ["nginx"],
+                "run": ["echo $HOME", ["touch", "/b"]],
+            },
             "extra_proxmox_native_config": {"balloon": 0, "vga": "qxl", "tablet": False},
         }
     ],
@@ -96,7 +104,8 @@ def test_defaults_are_those_of_the_existing_provider() -> None:
         "uefi_boot": False, "disk_controller": None, "nic_controller": None, "firewall": False,
         "os_type": "l26", "cpu": None, "await_before_next_vm": False, "user": None,
         "disk_gb": None, "full_clone": False, "tpm": False, "secure_boot": False,
-        "machine": None, "pool": None, "storage": None, "extra_proxmox_native_config": {},
+        "machine": None, "pool": None, "storage": None, "cloud_init": None,
+        "extra_proxmox_native_config": {},
     }  # fmt: skip
 
 
@@ -106,9 +115,9 @@ def test_a_full_configuration_is_hashable_and_survives_json() -> None:
     assert config == again and hash(config) == hash(again)
     assert config != ProxmoxSandboxEnvironmentConfig.model_validate(changed(ram_mb=1024))
     logged = config.model_dump(mode="json")
-    assert logged["password"] != "hunter2"
+    assert "hunter2" not in json.dumps(logged) and "s3cret" not in json.dumps(logged)
     read = ProxmoxSandboxEnvironment.config_deserialize(json.loads(json.dumps(logged)))
-    assert read == config.model_copy(update={"password": None})
+    assert read.model_dump(mode="json") == {**logged, "password": None}
     assert hash(read)
 
 
@@ -181,6 +190,64 @@ def test_the_core_gets_the_whole_with_the_password() -> None:
     assert spec["sdn_config"]["vnet_configs"][0]["subnets"] == [SUBNET]
     assert set(spec) == set(FULL)
     assert set(spec["vms_config"][0]) == set(VmConfig.model_fields)
+
+
+def test_what_cloud_init_does_is_seen_by_the_core_alone() -> None:
+    config = ProxmoxSandboxEnvironmentConfig.model_validate(FULL)
+    given = FULL["vms_config"][0]["cloud_init"]
+    assert json.loads(config.to_spec())["vms_config"][0]["cloud_init"] == given
+    assert "s3cret" not in repr(config) + str(config)
+
+
+def test_a_network_configuration_is_written_as_text_or_as_it_is() -> None:
+    network = {"version": 2, "ethernets": {"eth0": {"dhcp4": True}}}
+    assert json.loads(CloudInit.model_validate({"network": network}).network or "") == network
+    CloudInit(network="network:\n  version: 1\n  config: []\n")
+
+
+@pytest.mark.parametrize("text", ["#!/bin/sh\n", "MIME-Version: 1.0\n", "#cloud-config \n"])
+def test_user_data_are_of_any_form_that_begins_as_such(text: str) -> None:
+    assert CloudInit(user_data=SecretStr(text)).user_data == SecretStr(text)
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"user_data": "s3cret: 1"}, "user_data: it begins with a line #cloud-config"),
+        ({"user_data": "#cloud-config-archive\n- s3cret"}, "user_data: it begins with"),
+        ({"user_data": "#cloud-config\na: [s3cret\n"}, "user_data: no YAML: line 3: "),
+        ({"user_data": "#cloud-config\n- s3cret\n"}, "user_data: a mapping of names is needed"),
+        ({"network": "version: 3"}, "network: cloud-init's network configuration says version"),
+        ({"ssh_keys": ["~/.ssh/id.pub"]}, "ssh_keys.0: a public key is one line"),
+        ({"packages": [""]}, "packages.0: "),
+        ({"run": [[]]}, "run.0"),
+        ({"runcmd": []}, '"runcmd" is not a field of CloudInit'),
+    ],
+)
+def test_a_wrong_cloud_init_is_refused_and_not_quoted(fields: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        ProxmoxSandboxEnvironmentConfig.model_validate(changed(cloud_init=fields))
+    assert f"vms_config.0.cloud_init{'.' if says[0] != chr(34) else ': '}{says}" in friendly(
+        caught.value
+    )
+    for model, data in (
+        (CloudInit, fields),
+        (VmConfig, changed(cloud_init=fields)["vms_config"][0]),
+    ):
+        with pytest.raises(ValidationError) as direct:
+            model.model_validate(data)
+        assert "s3cret" not in friendly(caught.value) + str(caught.value) + str(direct.value)
+
+
+def test_one_host_name_is_enough() -> None:
+    def vm(name: str, text: str) -> VmConfig:
+        init = CloudInit(user_data=SecretStr(f"#cloud-config\n{text}\n"))
+        return VmConfig(vm_source_config=SOURCE, name=name, cloud_init=init)
+
+    vm("web", "hostname: web")
+    vm("web.lan", "{hostname: web, fqdn: web.lan}")
+    with pytest.raises(ValidationError, match=r'"web" becomes the hostname, but .* sets "db"'):
+        vm("web", "hostname: db")
 
 
 def closed(**fields: Any) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 #include "sweep/lane.hpp"
 
 #include "environment.hpp"
+#include "image/cloud_seed.hpp"
 #include "run.hpp"
 #include "sandbox/run.hpp"
 #include "support/log.hpp"
@@ -161,7 +162,8 @@ std::vector<std::string> Lane::leftovers() const {
   for (const auto* storage : {"local", "local-lvm"}) {
     for (const auto& volume : list(fmt::format("/storage/{}/content", storage))) {
       if (templates.contains(json::number_or(volume, "vmid", 0))) continue;
-      out.push_back("volume " + json::text_at(volume, "volid"));
+      const auto volid = json::text_at(volume, "volid");
+      if (!image::is_seed(volid.substr(volid.rfind('/') + 1))) out.push_back("volume " + volid);
     }
   }
   add_networks(out);

@@ -31,8 +31,8 @@ class Lane {
   /// Puts a medium on the node's storage, as a process that died in the middle leaves it.
   void leave_medium(const std::string& name) const;
 
-  /// What is on the node besides templates, their disks and a stranger's VM and network, a line for
-  /// each thing; and a line when something of the stranger's is not.
+  /// What is on the node besides templates, their disks, seeds, and a stranger's VM and network, a
+  /// line for each thing; and a line when something of the stranger's is not.
   std::vector<std::string> leftovers() const;
 
  private:
