@@ -223,6 +223,10 @@ ImageUrl = Annotated[str, Field(pattern=r"^https?://")]
 """A file in the web."""
 
 
+IsoVolume = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9._-]*:iso/[^/]+$")]
+"""An ISO image on the server: `local:iso/debian.iso`."""
+
+
 class VmSourceConfig(_Model):
     """Where a VM's disk comes from: exactly one field is set, besides `checksum`."""
 
@@ -234,8 +238,11 @@ class VmSourceConfig(_Model):
     disk: ImageUrl | Path | None = None
     """A disk image on this machine or in the web: qcow2, raw, VMDK, VHDX, VDI or VHD, also as .gz,
     .xz, .zst or .bz2."""
+    iso: ImageUrl | IsoVolume | Path | None = None
+    """What the VM boots from, before an empty disk of `disk_gb` (32): an ISO image on this machine,
+    in the web, or on the server (`local:iso/NAME`). The guest agent is a live system's own."""
     checksum: str | None = None
-    """What the file of `ova` or `disk` must have: `sha256:HEX` or `sha512:HEX`. A URL should have
+    """What the file of `ova`, `disk` or `iso` must have: `sha256:HEX` or `sha512:HEX`. A URL should have
     one: the server downloads the file itself then. Without one the log says it."""
     existing_vm_template_tag: str | None = None
     """Tag of a template VM on the server."""
@@ -249,8 +256,8 @@ class VmSourceConfig(_Model):
         if len(given) != 1:
             named = ", ".join(given) or "none"
             raise ValueError(f"exactly one of {', '.join(sources)} is needed, not {named}")
-        if self.checksum is not None and given[0] not in ("ova", "disk"):
-            raise ValueError(f"checksum: only ova and disk have one, not {given[0]}")
+        if self.checksum is not None and given[0] not in ("ova", "disk", "iso"):
+            raise ValueError(f"checksum: only ova, disk and iso have one, not {given[0]}")
         return self
 
 
@@ -553,10 +560,10 @@ def _find_images_beside(file: Path, data: Any) -> None:
     vms = data.get("vms_config") if isinstance(data, dict) else None
     for vm in vms if isinstance(vms, list) else []:
         source = vm.get("vm_source_config") if isinstance(vm, dict) else None
-        for key in ("ova", "disk"):
+        for key in ("ova", "disk", "iso"):
             if not isinstance(source, dict) or not isinstance(source.get(key), str):
                 continue
-            if not source[key].startswith(("http://", "https://")):
+            if not re.match(r"https?://|[^/]+:iso/", source[key]):
                 source[key] = str(file.parent / source[key])
 
 

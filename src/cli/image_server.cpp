@@ -59,17 +59,17 @@ void print_json(const Images& looked) {
     uploads.push_back(
         json::object{{"volume", file.volume.text()}, {"run", file.run}, {"size_bytes", file.size}});
   }
-  json::array seeds;
-  for (const auto& seed : looked.inventory->seeds) {
+  json::array media;
+  for (const auto& medium : looked.inventory->media) {
     json::array users;
-    for (const auto& vmid : seed.users) users.push_back(vmid.number());
-    seeds.push_back(json::object{
-        {"volume", seed.volume.text()}, {"size_bytes", seed.size}, {"vms", std::move(users)}});
+    for (const auto& vmid : medium.users) users.push_back(vmid.number());
+    media.push_back(json::object{
+        {"volume", medium.volume.text()}, {"size_bytes", medium.size}, {"vms", std::move(users)}});
   }
   fmt::print("{}\n", boost::json::serialize(json::object{{"host", looked.server.host},
                                                          {"templates", std::move(templates)},
                                                          {"uploads", std::move(uploads)},
-                                                         {"seeds", std::move(seeds)}}));
+                                                         {"media", std::move(media)}}));
 }
 
 void print_tables(const Images& looked) {
@@ -81,15 +81,15 @@ void print_tables(const Images& looked) {
   for (const auto& file : looked.inventory->uploads) {
     uploads.add({file.volume.text(), file.run, std::to_string(file.size / 1'000'000)});
   }
-  Table seeds{{"CLOUD-INIT SEED", "VMS"}};
-  for (const auto& seed : looked.inventory->seeds) {
-    seeds.add({seed.volume.text(), fmt::format("{}", fmt::join(seed.users, " "))});
+  Table media{{"MEDIUM", "VMS"}};
+  for (const auto& medium : looked.inventory->media) {
+    media.add({medium.volume.text(), fmt::format("{}", fmt::join(medium.users, " "))});
   }
   fmt::print("{}:\n", looked.server.host);
   if (!templates.empty()) fmt::print("{}", templates.text());
   if (!uploads.empty()) fmt::print("{}", uploads.text());
-  if (!seeds.empty()) fmt::print("{}", seeds.text());
-  if (templates.empty() && uploads.empty() && seeds.empty()) fmt::print("no images of ours\n");
+  if (!media.empty()) fmt::print("{}", media.text());
+  if (templates.empty() && uploads.empty() && media.empty()) fmt::print("no images of ours\n");
 }
 
 void print_built_ins() {
@@ -221,8 +221,8 @@ void add_server_commands(CLI::App& image, int& exit_code) {
   const auto yes = std::make_shared<bool>(false);
   const auto names = std::make_shared<std::vector<std::string>>();
   auto* rm = image.add_subcommand(
-      "rm", "Removes templates, uploads and seeds of ours. Without --yes it only says which.");
-  rm->add_option("names", *names, "VMIDs, names or tags of templates, volumes of uploads and seeds")
+      "rm", "Removes templates, uploads and media of ours. Without --yes it only says which.");
+  rm->add_option("names", *names, "VMIDs, names or tags of templates, volumes of uploads and media")
       ->required();
   rm->add_flag("--yes", *yes, "Do it");
   rm->callback([names, yes, &exit_code] {
@@ -234,7 +234,7 @@ void add_server_commands(CLI::App& image, int& exit_code) {
 
   auto* prune = image.add_subcommand(
       "prune",
-      "Removes templates, uploads and seeds that nothing uses. Without --yes it only says which.");
+      "Removes templates, uploads and media that nothing uses. Without --yes it only says which.");
   prune->add_flag("--yes", *yes, "Do it");
   prune->callback([yes, &exit_code] {
     const auto choose = [](const image::Inventory& inventory) {

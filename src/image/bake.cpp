@@ -2,6 +2,7 @@
 
 #include "image/claim.hpp"
 #include "image/download.hpp"
+#include "image/install_medium.hpp"
 #include "image/prepared_disk.hpp"
 #include "image/progress.hpp"
 #include "image/server_fetch.hpp"
@@ -46,6 +47,8 @@ bool can_unpack(const pve::storage::StorageSummary& storage) {
 awaitable<Places> find_places(pve::Client& client, const Kitchen& kitchen, const Recipe& recipe) {
   std::uint64_t bytes = 0;
   for (const auto& disk : recipe.disks) bytes += disk.size;
+  if (recipe.medium) bytes += recipe.medium->size;
+  const std::string_view kind = recipe.medium ? "iso" : "import";
   std::string seen;
   std::optional<pve::StorageId> images;
   std::optional<pve::StorageId> uploads;
@@ -69,7 +72,7 @@ awaitable<Places> find_places(pve::Client& client, const Kitchen& kitchen, const
                                     bytes / 1'000'000, storage.available / 1'000'000));
       }
     }
-    if (!storage.active || !storage.holds("import")) continue;
+    if (!storage.active || !storage.holds(kind)) continue;
     any_takes_uploads = true;
     if (!uploads && has_room) uploads = storage.id;
   }
@@ -83,12 +86,12 @@ awaitable<Places> find_places(pve::Client& client, const Kitchen& kitchen, const
                 fmt::format("no storage of node {} for uploads has room for the {} MB of {}: {}",
                             kitchen.node, bytes / 1'000'000, recipe.title, seen)};
   }
-  throw Error{
-      Errc::unsupported,
-      fmt::format("no storage of node {} takes uploads of disk images: {}", kitchen.node, seen)}
-      .with_hint(
-          "Add the content type `import` to one of type dir, for example: "
-          "pvesm set local --content iso,vztmpl,backup,import");
+  throw Error{Errc::unsupported,
+              fmt::format("no storage of node {} takes uploads of {}: {}", kitchen.node,
+                          recipe.medium ? "ISO images" : "disk images", seen)}
+      .with_hint(fmt::format("Add the content type `{}` to one of type dir, for example: "
+                             "pvesm set local --content iso,vztmpl,backup,import",
+                             kind));
 }
 
 /// Whether VMs run with hardware virtualisation here; true where we may not know.
@@ -112,7 +115,7 @@ pve::Params options_of(const Recipe& recipe, const Places& places, bool kvm) {
       .add("serial0", "socket")
       .add("scsihw", recipe.scsihw)
       .add("rng0", "source=/dev/urandom")
-      .add("boot", "order=" + recipe.disks.front().slot);
+      .add("boot", (recipe.medium ? "order=ide2;" : "order=") + recipe.disks.front().slot);
   // A node without it refuses to start a VM that does not turn it off (qemu-server, QemuServer.pm).
   if (!kvm) options.add("kvm", false);
   if (recipe.uefi) {
@@ -145,6 +148,11 @@ class Bake {
   awaitable<void> run(Places places) {
     auto options = options_of(recipe_, places, co_await has_kvm(client_, kitchen_.node));
     if (recipe_.web) co_await fetch(places);
+    if (recipe_.medium) {
+      const auto medium =
+          co_await put_medium(client_, kitchen_.node, places.uploads, *recipe_.medium, limit_);
+      options.add("ide2", medium.text() + ",media=cdrom");
+    }
     if (on_server_ && !recipe_.disks.front().member.empty()) {
       options.add("import-working-storage", places.unpacking->text());
     }

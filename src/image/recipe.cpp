@@ -3,6 +3,7 @@
 #include "image/appliance_vm.hpp"
 #include "image/built_in.hpp"
 #include "image/download.hpp"
+#include "image/install_medium.hpp"
 #include "image/ova.hpp"
 #include "support/bytes.hpp"
 #include "support/error.hpp"
@@ -40,6 +41,7 @@ std::string content_tag(const Recipe& recipe, const std::string& sum) {
   auto shape = fmt::format("{}|{}|{}|{}|{}|{}", sum, recipe.scsihw, recipe.uefi, recipe.secure_boot,
                            recipe.os_type, recipe_version);
   for (const auto& disk : recipe.disks) shape += "|" + disk.slot;
+  if (recipe.medium) shape += fmt::format("|{}", recipe.disks.front().capacity);
   return std::string{content_prefix} + sha256_hex(shape).substr(0, 16);
 }
 
@@ -135,10 +137,34 @@ Recipe recipe_of_disk(const TemplateRequest& request, std::string& sum) {
   return recipe;
 }
 
+Recipe recipe_of_medium(const TemplateRequest& request, const std::string& file) {
+  Recipe recipe;
+  const auto stem = plain(fs::path{file}.stem().string());
+  recipe.title = fs::path{file}.filename().string();
+  recipe.name = "inspect-" + stem;
+  RecipeDisk disk;
+  disk.slot = first_slot(request);
+  disk.capacity = static_cast<std::uint64_t>(request.disk_gb) << 30U;
+  recipe.disks = {std::move(disk)};
+  return recipe;
+}
+
+Recipe recipe_of_iso(const TemplateRequest& request, std::string& sum) {
+  auto recipe = recipe_of_medium(request, request.iso);
+  check_install_medium(request.iso);
+  sum = file_sha256(request.iso);
+  recipe.medium = {request.iso, install_medium_name(sum), fs::file_size(request.iso)};
+  recipe.source_tag =
+      fmt::format("iso-{}-{}", plain(fs::path{request.iso}.stem().string()), recipe.medium->size);
+  return recipe;
+}
+
 /// What a file of this machine has by now, or what a server will check.
 void take_checksum(const TemplateRequest& request, Recipe& recipe, std::string& sum) {
   if (!request.checksum) return;
-  const auto& file = request.ova.empty() ? request.disk : request.ova;
+  const auto& file = !request.ova.empty()    ? request.ova
+                     : !request.disk.empty() ? request.disk
+                                             : fs::path{request.iso};
   if (is_url(file.string())) {
     recipe.web = WebSource{file.string(), *request.checksum};
     sum = request.checksum->hex;
@@ -152,6 +178,19 @@ void take_checksum(const TemplateRequest& request, Recipe& recipe, std::string& 
 }
 
 }  // namespace
+
+Recipe recipe_of_iso_volume(const TemplateRequest& request, pve::VolumeId volume,
+                            std::string_view identity) {
+  auto recipe = recipe_of_medium(request, std::string{volume.rest()});
+  recipe.source_tag = "iso-" + recipe.name.substr(recipe.name.find('-') + 1);
+  recipe.medium =
+      InstallMedium{.path = {}, .file_name = {}, .size = 0, .volume = std::move(volume)};
+  recipe.uefi = request.uefi;
+  recipe.secure_boot = request.secure_boot;
+  recipe.os_type = request.os_type;
+  recipe.content_tag = content_tag(recipe, sha256_hex(identity));
+  return recipe;
+}
 
 Recipe recipe_of_backup(const TemplateRequest& request, pve::VolumeId archive,
                         std::string_view identity) {
@@ -175,6 +214,8 @@ Recipe recipe_of(const TemplateRequest& request) {
     recipe = recipe_of_built_in(request, sum);
   } else if (!request.ova.empty()) {
     recipe = recipe_of_ova(request, sum);
+  } else if (!request.iso.empty()) {
+    recipe = recipe_of_iso(request, sum);
   } else {
     recipe = recipe_of_disk(request, sum);
   }

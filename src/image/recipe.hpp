@@ -16,20 +16,22 @@ namespace px::image {
 /// What a content tag begins with.
 inline constexpr std::string_view content_prefix = "inspect-src-";
 
-/// What a VM is to be cloned from: one of the first five is set.
+/// What a VM is to be cloned from: one of the first six is set.
 struct TemplateRequest {
   std::string built_in;
   std::string existing_tag;
   std::string existing_backup;
   std::filesystem::path ova;           ///< or a URL, with a checksum
   std::filesystem::path disk;          ///< or a URL, with a checksum
-  std::optional<Checksum> checksum{};  ///< of the file behind `ova` or `disk`
+  std::string iso{};                   ///< a file here, or a volume on the server: is_iso_volume()
+  std::optional<Checksum> checksum{};  ///< of the file behind `ova`, `disk` or `iso`
 
   bool uefi = false;
   bool secure_boot = false;              ///< Microsoft's keys are enrolled; needs uefi
   std::string disk_controller{};         ///< scsi, ide; empty: as the source says, else scsi
   std::string os_type = "l26";           ///< Proxmox VE's ostype
   std::optional<std::string> storage{};  ///< of its disks; else the server's image storage
+  int disk_gb = 32;                      ///< with `iso`: of the empty disk
 };
 
 /// A disk: its bytes on this machine, and its place in the VM.
@@ -44,6 +46,14 @@ struct RecipeDisk {
   std::uint64_t capacity = 0;  ///< bytes that the guest sees; 0: unknown before it is unpacked
 };
 
+/// What a VM boots from to be installed, or to run without a disk.
+struct InstallMedium {
+  std::filesystem::path path;  ///< empty: it is on the server
+  std::string file_name;       ///< that it gets there, by its content
+  std::uint64_t size = 0;      ///< bytes
+  std::optional<pve::VolumeId> volume{};
+};
+
 /// A file of the web that its checksum tells.
 struct WebSource {
   std::string url;
@@ -56,8 +66,9 @@ struct Recipe {
   std::string content_tag;  ///< same content and same shape, same tag
   std::string source_tag;   ///< builtin-NAME, ova-FILE-BYTES: as the existing provider has it
   std::vector<RecipeDisk> disks;
-  std::optional<WebSource> web{};        ///< what the disks are in, while their path is its URL
-  std::optional<pve::VolumeId> archive;  ///< a backup that it is restored from; without disks then
+  std::optional<InstallMedium> medium{};  ///< in a CD-ROM drive, which it boots from
+  std::optional<WebSource> web{};         ///< what the disks are in, while their path is its URL
+  std::optional<pve::VolumeId> archive;   ///< a backup that it is restored from; without disks then
   std::string scsihw = "virtio-scsi-pci";
   bool uefi = false;
   bool secure_boot = false;
@@ -69,6 +80,10 @@ struct Recipe {
 /// it has another one than `checksum`; not_found (a built-in whose file is nowhere;
 /// the text says how to get it).
 Recipe recipe_of(const TemplateRequest& request);
+
+/// Of an ISO on the server, which is told apart by its name, size and time.
+Recipe recipe_of_iso_volume(const TemplateRequest& request, pve::VolumeId volume,
+                            std::string_view identity);
 
 /// Of a backup on the server. `identity`: what changes when the archive does.
 Recipe recipe_of_backup(const TemplateRequest& request, pve::VolumeId archive,

@@ -3,6 +3,7 @@
 #include "guest/windows/helper.hpp"
 #include "image/appliance_vm.hpp"
 #include "image/download.hpp"
+#include "image/install_medium.hpp"
 #include "image/ova.hpp"
 #include "sandbox/native_options.hpp"
 #include "support/error.hpp"
@@ -22,6 +23,7 @@ void describe(V& visit, VmSourceSpec& s) {
   visit("built_in", s.built_in);
   visit("ova", s.ova);
   visit("disk", s.disk);
+  visit("iso", s.iso);
   visit("checksum", s.checksum);
   visit("existing_vm_template_tag", s.existing_vm_template_tag);
   visit("existing_backup_name", s.existing_backup_name);
@@ -124,6 +126,7 @@ std::vector<std::pair<std::string_view, std::string>> named_in(const VmSourceSpe
   add("built_in", source.built_in);
   add("ova", source.ova);
   add("disk", source.disk);
+  add("iso", source.iso);
   add("existing_vm_template_tag", source.existing_vm_template_tag);
   add("existing_backup_name", source.existing_backup_name);
   return out;
@@ -140,16 +143,18 @@ void check_source(const std::string& field, const VmSourceSpec& source) {
   if (named.size() != 1) {
     throw Error{Errc::bad_input,
                 fmt::format("{}: names {} sources; exactly one of built_in, ova, disk, "
-                            "existing_vm_template_tag, existing_backup_name is needed",
+                            "iso, existing_vm_template_tag, existing_backup_name is needed",
                             field, named.size())};
   }
   const auto& [name, value] = named.front();
   if (value.empty()) throw_bad_input(field, "", "the source has no name");
-  const bool is_file = name == "ova" || name == "disk";
+  const bool is_file =
+      name == "ova" || name == "disk" || (name == "iso" && !image::is_iso_volume(value));
   if (source.checksum) {
     image::parse_checksum(field + ".checksum", *source.checksum);
     if (!is_file)
-      throw_bad_input(field + ".checksum", *source.checksum, "only ova and disk have one");
+      throw_bad_input(field + ".checksum", *source.checksum,
+                      "only a file behind ova, disk or iso has one");
   }
   if (is_file && image::is_url(value)) {
     check_url(fmt::format("{}.{}", field, name), value, source);

@@ -21,7 +21,8 @@ struct VmSourceSpec {
   std::optional<std::string> built_in;
   std::optional<std::string> ova;       ///< a file of this machine, or a URL
   std::optional<std::string> disk;      ///< a file of this machine, or a URL
-  std::optional<std::string> checksum;  ///< of the file behind `ova` or `disk`
+  std::optional<std::string> iso;       ///< a file of this machine, a URL, or a server's volume
+  std::optional<std::string> checksum;  ///< of the file behind `ova`, `disk` or `iso`
   std::optional<std::string> existing_vm_template_tag;
   std::optional<std::string> existing_backup_name;
 

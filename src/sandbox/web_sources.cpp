@@ -19,6 +19,7 @@ namespace {
 struct WebSourceField {
   std::string path;      ///< "vms_config[0].vm_source_config.ova"
   std::string checksum;  ///< may be empty
+  bool is_iso;           ///< it is uploaded once, by this machine
   json::value* url;
 };
 
@@ -31,11 +32,11 @@ std::vector<WebSourceField> web_fields(json::value& spec) {
     auto& vm = vms->get_array()[i];
     auto* source = vm.is_object() ? vm.get_object().if_contains("vm_source_config") : nullptr;
     if (source == nullptr || !source->is_object()) continue;
-    for (const auto* name : {"ova", "disk"}) {
+    for (const auto* name : {"ova", "disk", "iso"}) {
       auto* value = source->get_object().if_contains(name);
       if (value == nullptr || !value->is_string() || !image::is_url(value->get_string())) continue;
       out.push_back({fmt::format("vms_config[{}].vm_source_config", i),
-                     json::text_or(*source, "checksum"), value});
+                     json::text_or(*source, "checksum"), std::string_view{name} == "iso", value});
     }
   }
   return out;
@@ -67,8 +68,8 @@ awaitable<void> fetch_source(asio::thread_pool& pool, WebSourceField field) {
   what.progress = image::show_progress(image::shown_url(url) + ": download");
   if (!field.checksum.empty()) {
     what.checksum = image::parse_checksum(field.path + ".checksum", field.checksum);
-    const bool in_parts =
-        may_be_shown(url) && co_await run_in_pool(pool, [&] { return is_sent_in_parts(url); });
+    const bool in_parts = !field.is_iso && may_be_shown(url) &&
+                          co_await run_in_pool(pool, [&] { return is_sent_in_parts(url); });
     if (in_parts) co_return;
   }
   const auto here = co_await image::download(pool, std::move(what));

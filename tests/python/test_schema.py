@@ -127,7 +127,7 @@ def test_an_image_is_a_file_or_a_url() -> None:
     assert source.ova == url and VmSourceConfig(disk="a/b.img").disk == Path("a/b.img")
     read = VmSourceConfig.model_validate(json.loads(source.model_dump_json()))
     assert read == source and hash(read) == hash(source)
-    with pytest.raises(ValidationError, match="only ova and disk have one, not built_in"):
+    with pytest.raises(ValidationError, match="only ova, disk and iso have one, not built_in"):
         VmSourceConfig(built_in="debian13", checksum="sha256:" + "a" * 64)
 
 

@@ -2,6 +2,7 @@
 // machines.
 #include "http_files.hpp"
 #include "image/claim.hpp"
+#include "image/inventory.hpp"
 #include "support/bytes.hpp"
 #include "support/process.hpp"
 #include "vm_on_node.hpp"
@@ -248,6 +249,74 @@ TEST_F(TemplateOfTheWeb, thatIsNotThereIsOneClearError) {
               HasSubstr("/login: it leads to a web page"));
   EXPECT_THAT(refusal_of(web_spec("ova", web.url("/box.ovf"), "")), HasSubstr("one file, an .ova"));
   EXPECT_EQ(vms(), 0U);
+}
+
+// --- of an ISO image -----------------------------------------------------------------------------
+
+class IsoOnNode : public TemplateOnNode {
+ public:
+  /// Nothing but what tells that it is one.
+  std::filesystem::path iso(char content = 'a') {
+    std::string bytes(40'960, content);
+    bytes.replace(16 * 2048, 6,
+                  "\x01"
+                  "CD001");
+    return write("live.iso", bytes);
+  }
+  static std::string spec(const std::string& iso, const std::string& more = "") {
+    return fmt::format(R"({{"sdn_config": null, "vms_config": [
+        {{"vm_source_config": {{"iso": "{}"}}, "nics": []{}}}]}})",
+                       iso, more);
+  }
+};
+
+TEST_F(IsoOnNode, isWhatTheVmBootsFromBeforeAnEmptyDisk) {
+  const auto options = while_it_lives(spec(iso()));
+  EXPECT_THAT(json::text_at(options, "ide2"),
+              MatchesRegex("local:iso/inspect-iso-[0-9a-f]{16}\\.iso,media=cdrom.*"));
+  EXPECT_THAT(json::text_at(options, "scsi0"), HasSubstr("size=32G"));
+  EXPECT_THAT(json::text_at(options, "boot"), ::testing::StartsWith("order=ide2;scsi0"));
+  const auto small = while_it_lives(spec(iso(), R"(, "disk_gb": 4, "disk_controller": "ide")"));
+  EXPECT_THAT(json::text_at(small, "ide0"), HasSubstr("size=4G"));
+  EXPECT_EQ(requests(upload_route), 1) << "the same image";
+  prepare(spec(iso('b')));
+  EXPECT_EQ(requests(upload_route), 2) << "the same name, another image";
+}
+
+TEST_F(IsoOnNode, mayLieOnTheServer) {
+  prepare(spec(iso()));
+  const auto volume = json::text_at(
+      node_.call("GET", "/nodes/proxmox/storage/local/content", "content=iso").data().at(0),
+      "volid");
+  const auto options = while_it_lives(spec(volume));
+  EXPECT_THAT(json::text_at(options, "ide2"), HasSubstr(volume));
+  EXPECT_EQ(requests(upload_route), 1);
+  EXPECT_THAT(refusal_of(spec("local:iso/none.iso")), HasSubstr(volume)) << "what there is";
+}
+
+TEST_F(IsoOnNode, thatIsNoneIsRefusedBeforeAnythingIsMade) {
+  EXPECT_THAT(refusal_of(spec(write("page.iso", std::string(40'960, ' ')))),
+              HasSubstr("page.iso\"; it is no ISO 9660 or UDF image"));
+  EXPECT_THAT(refusal_of(spec(write("short.iso", "CD001"))), HasSubstr("it is no ISO 9660"));
+  EXPECT_EQ(vms(), 0U);
+}
+
+TEST_F(IsoOnNode, goesWithPruneWhenNoVmHasIt) {
+  prepare(spec(iso()));
+  const auto all = [this] {
+    auto look = [](TemplateOnNode& test) -> awaitable<image::Inventory> {
+      pve::Client client{co_await asio::this_coro::executor, test.pool_,
+                         read_instances(test.environment()).front()};
+      co_return co_await image::take_inventory(client, pve::NodeName::parse("proxmox"));
+    };
+    return px::testing::run(look(*this));
+  };
+  ASSERT_THAT(all().media, SizeIs(1));
+  EXPECT_THAT(all().media.front().users, SizeIs(1)) << "the template";
+  const auto vmid =
+      json::number_at(node_.call("GET", "/nodes/proxmox/qemu").data().as_array().front(), "vmid");
+  finish(node_.call("DELETE", fmt::format("/nodes/proxmox/qemu/{}", vmid)));
+  EXPECT_THAT(all().media.front().users, IsEmpty());
 }
 
 constexpr auto handmade = PX_SOURCE_DIR "/tests/image/ovf/handmade.ovf";
