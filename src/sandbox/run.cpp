@@ -1,5 +1,6 @@
 #include "sandbox/run.hpp"
 
+#include "network/native_options.hpp"
 #include "sandbox/native_options.hpp"
 #include "sandbox/web_sources.hpp"
 #include "support/bytes.hpp"
@@ -60,6 +61,7 @@ awaitable<void> prepare_host(std::shared_ptr<Host> host, const Spec& spec) {
       if (!card.vnet) co_await host->existing_vnet(card, spec.networks);
     }
   }
+  co_await network::check_network_options(host->client(), spec.networks);
   for (const auto& vm : spec.vms) {
     co_await host->check_places(vm);
     co_await check_native_options(host->client(), host->node(), vm);

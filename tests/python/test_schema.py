@@ -17,6 +17,7 @@ from proxmoxsandbox.schema import (
     CloudInit,
     DhcpRange,
     HttpHeader,
+    NativeConfig,
     ProxmoxSandboxEnvironmentConfig,
     SdnConfig,
     SubnetConfig,
@@ -34,6 +35,7 @@ SUBNET = {
     "gateway": "192.168.20.1",
     "snat": True,
     "dhcp_ranges": [{"start": "192.168.20.50", "end": "192.168.20.100"}],
+    "extra_proxmox_native_config": {"dnszoneprefix": "lab"},
 }
 FULL: dict[str, Any] = {
     "instance_pool_id": "big",
@@ -45,7 +47,16 @@ FULL: dict[str, Any] = {
     "node": "pve1",
     "verify_tls": False,
     "image_storage": "fast",
-    "sdn_config": {"vnet_configs": [{"alias": "lan", "subnets": [SUBNET]}]},
+    "sdn_config": {
+        "vnet_configs": [
+            {
+                "alias": "lan",
+                "subnets": [SUBNET],
+                "extra_proxmox_native_config": {"isolate-ports": True},
+            }
+        ],
+        "extra_proxmox_native_config": {"mtu": 1400},
+    },
     "vms_config": [
         {
             "vm_source_config": {"ova": "disk.ova"},
@@ -177,6 +188,7 @@ def test_addresses_may_be_objects_or_text() -> None:
                 end=ipaddress.ip_address("192.168.20.100"),
             ),
         ),
+        extra_proxmox_native_config=NativeConfig(dnszoneprefix="lab"),
     )
     assert made == SubnetConfig.model_validate(SUBNET)
     assert made.model_dump(mode="json") == SUBNET
