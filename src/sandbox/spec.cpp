@@ -209,6 +209,7 @@ VmSpec defaults_of_ova(const std::string& file) {
   vm.secure_boot = appliance.machine.secure_boot;
   vm.os_type = shape.os_type;
   if (!shape.nic_models.empty()) vm.nic_controller = shape.nic_models.front();
+  for (const auto& nic : appliance.machine.nics) vm.source_networks.push_back(nic.network);
   return vm;
 }
 
@@ -228,23 +229,44 @@ VmSpec read_vm(const std::string& field, const json::value& from) {
   return vm;
 }
 
+/// Where an OVA's cards are in several networks and each of these is a VNet of the sample by its
+/// name, that is what was meant. Else nothing tells which is which.
+bool names_vnets(const network::Plan& plan, const std::vector<std::string>& networks) {
+  const std::set<std::string> different{networks.begin(), networks.end()};
+  return different.size() > 1 && std::ranges::all_of(different, [&](const std::string& name) {
+           return !name.empty() &&
+                  std::ranges::find(plan.vnets, name, &network::PlannedVnet::alias) !=
+                      plan.vnets.end();
+         });
+}
+
+/// What `nics` says, or an OVA in its place.
+std::optional<std::vector<network::NicConfig>> nics_of(const network::Plan& plan,
+                                                       const VmSpec& vm) {
+  if (vm.nics || !names_vnets(plan, vm.source_networks)) return vm.nics;
+  std::vector<network::NicConfig> out;
+  for (const auto& name : vm.source_networks) out.push_back({name, std::nullopt, std::nullopt});
+  return out;
+}
+
 /// The cards of one VM. `nics` left out: one in the first VNet, where there is one; a template that
 /// people brought keeps its own.
 std::optional<std::vector<network::Card>> cards_of(const network::Plan& plan,
                                                    const std::string& field, const VmSpec& vm) {
-  const auto nics = field + ".nics";
+  const auto path = field + ".nics";
   const bool keeps_its_own = vm.vm_source_config.existing_vm_template_tag.has_value() ||
                              vm.vm_source_config.existing_backup_name.has_value();
   if (!vm.nics && keeps_its_own) return std::nullopt;
   std::vector<network::Card> cards;
-  if (!vm.nics && !plan.vnets.empty()) cards.push_back(network::first_card(nics));
-  if (!vm.nics) return cards;
-  if (vm.nics->size() > most_cards) {
-    throw_bad_input(nics, fmt::format("{} cards", vm.nics->size()),
+  const auto nics = nics_of(plan, vm);
+  if (!nics && !plan.vnets.empty()) cards.push_back(network::first_card(path));
+  if (!nics) return cards;
+  if (nics->size() > most_cards) {
+    throw_bad_input(path, fmt::format("{} cards", nics->size()),
                     fmt::format("a VM has at most {}", most_cards));
   }
-  for (std::size_t i = 0; i < vm.nics->size(); ++i) {
-    cards.push_back(network::plan_card(plan, fmt::format("{}[{}]", nics, i), (*vm.nics)[i]));
+  for (std::size_t i = 0; i < nics->size(); ++i) {
+    cards.push_back(network::plan_card(plan, fmt::format("{}[{}]", path, i), (*nics)[i]));
   }
   return cards;
 }

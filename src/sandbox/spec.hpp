@@ -55,7 +55,8 @@ struct VmSpec {
   std::optional<CloudInitSpec> cloud_init;
   json::object extra_proxmox_native_config;  ///< texts, numbers, booleans
 
-  std::string field;  ///< "vms_config[0]", for messages
+  std::string field;                         ///< "vms_config[0]", for messages
+  std::vector<std::string> source_networks;  ///< of an OVA's cards, in their order
   /// From `nics`: the cards that it has; none = those of its template stay.
   std::optional<std::vector<network::Card>> cards;
   /// From `cloud_init` and `name`.

@@ -323,12 +323,26 @@ constexpr auto handmade = PX_SOURCE_DIR "/tests/image/ovf/handmade.ovf";
 
 class OvaOnNode : public TemplateOnNode {
  public:
-  std::filesystem::path ova() {
+  /// `networks`: each of a card.
+  std::filesystem::path ova(const std::vector<std::string>& networks = {}) {
     write("disk.qcow2", "");
     const auto disk = folder_.path() / "disk.qcow2";
     EXPECT_EQ(run_tool({"qemu-img", "create", "-q", "-f", "qcow2", disk, "1G"}).exit_code, 0);
-    std::filesystem::copy_file(handmade, folder_.path() / "box.ovf",
-                               std::filesystem::copy_options::overwrite_existing);
+    std::ifstream file{handmade};
+    std::string text{std::istreambuf_iterator<char>{file}, {}};
+    std::string cards;
+    for (const auto& name : networks) {
+      cards += fmt::format(
+          "<Item><rasd:InstanceID>{}</rasd:InstanceID><rasd:ResourceType>10</rasd:ResourceType>"
+          "<rasd:Connection>{}</rasd:Connection></Item>",
+          cards.size() + 100, name);
+    }
+    const std::string card = "<Item><rasd:InstanceID>4";
+    const auto at = text.find(card);
+    EXPECT_NE(at, text.npos);
+    const auto end = text.find("</Item>", at) + 7;
+    if (!networks.empty()) text.replace(at, end - at, cards);
+    write("box.ovf", text);
     const auto path = folder_.path() / "box.ova";
     EXPECT_EQ(
         run_tool({"tar", "-C", folder_.path(), "-cf", path, "box.ovf", "disk.qcow2"}).exit_code, 0);
@@ -362,6 +376,25 @@ TEST_F(OvaOnNode, ofTheWebIsReadByItsHeadersAndDownloadedByTheServer) {
   EXPECT_EQ(requests(upload_route), 0);
   EXPECT_EQ(uploads_left(), 0U);
   EXPECT_EQ(json::number_at(options, "cores"), 1);
+}
+
+TEST_F(OvaOnNode, hasItsCardsInTheVnetsOfItsNetworksNamesAndElseOneInTheFirst) {
+  const auto in_vnets = [this](const std::vector<std::string>& networks) {
+    return while_it_lives(fmt::format(
+        R"({{"sdn_config": {{"use_pve_ipam_dnsnmasq": false,
+                            "vnet_configs": [{{"alias": "wan"}}, {{"alias": "lan"}}]}},
+            "vms_config": [{{"vm_source_config": {{"ova": "{}"}}}}]}})",
+        ova(networks).string()));
+  };
+  const auto named = in_vnets({"lan", "wan", "lan"});
+  EXPECT_THAT(json::text_at(named, "net0"), HasSubstr("v1"));
+  EXPECT_THAT(json::text_at(named, "net1"), HasSubstr("v0"));
+  EXPECT_THAT(json::text_at(named, "net2"), HasSubstr("v1"));
+  for (const auto& networks : {std::vector<std::string>{"lan", "VM Network"}, {"lan"}}) {
+    const auto first = in_vnets(networks);
+    EXPECT_THAT(json::text_at(first, "net0"), HasSubstr("v0"));
+    EXPECT_FALSE(first.contains("net1"));
+  }
 }
 
 TEST_F(OvaOnNode, isOverruledByTheConfiguration) {
