@@ -5,6 +5,7 @@
 #include "image/download.hpp"
 #include "image/install_medium.hpp"
 #include "image/ova.hpp"
+#include "image/remembered_sum.hpp"
 #include "support/bytes.hpp"
 #include "support/error.hpp"
 
@@ -49,6 +50,16 @@ std::string first_slot(const TemplateRequest& request) {
   return request.disk_controller == "ide" ? "ide0" : "scsi0";
 }
 
+std::string sum_of_file(const fs::path& file, HashKind kind = HashKind::sha256) {
+  return remembered_sum(file, Checksum{kind, {}}.text(), [&] { return file_sum(file, kind); });
+}
+
+/// That of all its files where they lie beside its descriptor.
+std::string sum_of_appliance(const Appliance& appliance) {
+  const auto check = [&] { return check_ova(appliance).sha256; };
+  return appliance.packed ? remembered_sum(appliance.path, "checked ova", check) : check();
+}
+
 std::uint64_t size_of_source(const fs::path& file) {
   return Window::of_file(file).size();
 }
@@ -77,7 +88,7 @@ Recipe recipe_of_built_in(const TemplateRequest& request, std::string& sum) {
   const auto file = file_of(built_in);
   if (file) {
     recipe = recipe_of_file(request, *file);
-    sum = file_sha256(*file);
+    sum = sum_of_file(*file);
   }
   recipe.title = built_in.name;
   recipe.name = fmt::format("inspect-{}", plain(built_in.name));
@@ -125,7 +136,7 @@ Recipe recipe_of_ova(const TemplateRequest& request, std::string& sum) {
   if (recipe.disks.empty()) {
     throw_bad_input("vm_source_config.ova", request.ova.string(), "its VM has no disk");
   }
-  if (!is_url(request.ova.string())) sum = check_ova(appliance).sha256;
+  if (!is_url(request.ova.string())) sum = sum_of_appliance(appliance);
   return recipe;
 }
 
@@ -133,7 +144,7 @@ Recipe recipe_of_disk(const TemplateRequest& request, std::string& sum) {
   auto recipe = recipe_of_file(request, request.disk);
   recipe.source_tag =
       fmt::format("disk-{}-{}", plain(request.disk.stem().string()), recipe.disks.front().size);
-  if (!is_url(request.disk.string())) sum = file_sha256(request.disk);
+  if (!is_url(request.disk.string())) sum = sum_of_file(request.disk);
   return recipe;
 }
 
@@ -152,7 +163,7 @@ Recipe recipe_of_medium(const TemplateRequest& request, const std::string& file)
 Recipe recipe_of_iso(const TemplateRequest& request, std::string& sum) {
   auto recipe = recipe_of_medium(request, request.iso);
   check_install_medium(request.iso);
-  sum = file_sha256(request.iso);
+  sum = sum_of_file(request.iso);
   recipe.medium = {request.iso, install_medium_name(sum), fs::file_size(request.iso)};
   recipe.source_tag =
       fmt::format("iso-{}-{}", plain(fs::path{request.iso}.stem().string()), recipe.medium->size);
@@ -171,7 +182,7 @@ void take_checksum(const TemplateRequest& request, Recipe& recipe, std::string& 
     return;
   }
   const auto& wanted = *request.checksum;
-  const auto seen = wanted.kind == HashKind::sha256 ? sum : file_sum(file, wanted.kind);
+  const auto seen = wanted.kind == HashKind::sha256 ? sum : sum_of_file(file, wanted.kind);
   if (seen == wanted.hex) return;
   throw_bad_input("vm_source_config.checksum", wanted.text(),
                   fmt::format("{} has {}", file.string(), Checksum{wanted.kind, seen}.text()));
