@@ -136,6 +136,12 @@ awaitable<std::vector<Volume>> content(Client& client, NodeName node, StorageId 
   co_return out;
 }
 
+awaitable<std::string> path_of(Client& client, NodeName node, VolumeId volume) {
+  const auto data = co_await client.get(fmt::format(
+      "/nodes/{}/storage/{}/content/{}", node, volume.storage(), percent_encode(volume.text())));
+  co_return json::text_at(data, "path");
+}
+
 awaitable<Upid> delete_volume(Client& client, NodeName node, VolumeId volume, Deadline deadline) {
   const auto data =
       co_await client.del(fmt::format("/nodes/{}/storage/{}/content/{}", node, volume.storage(),

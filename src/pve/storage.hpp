@@ -37,6 +37,9 @@ struct Volume {
 awaitable<std::vector<Volume>> content(Client& client, NodeName node, StorageId storage,
                                        std::string content_type);
 
+/// Where a volume lies on its node: a file's path, or a block device's.
+awaitable<std::string> path_of(Client& client, NodeName node, VolumeId volume);
+
 /// Starts to remove a volume; wait_for_task() when it matters that it is gone. One that isn't there
 /// is fine, so the call is repeated when its answer is lost.
 awaitable<Upid> delete_volume(Client& client, NodeName node, VolumeId volume, Deadline deadline);
