@@ -42,6 +42,7 @@ lint: setup ## clang-format, clang-tidy, ruff, mypy, shellcheck
 
 bench: program small-image ## Measure requests, overhead and start times on a local node
 	@$(PYTHON) bench/bench.py build/bench
+	@$(PYTHON) bench/images.py build/bench-images
 
 fuzz: setup ## Fuzz the parsers of outside bytes, FUZZ_SECONDS each (60)
 	@tools/fuzz $(FUZZ_SECONDS)

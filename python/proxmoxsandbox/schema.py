@@ -118,134 +118,6 @@ class DhcpRange(_Model):
         return self
 
 
-class SubnetConfig(_Model):
-    """A subnet of a VNet."""
-
-    cidr: IPvAnyNetwork
-    """For example 192.168.20.0/24."""
-    gateway: IPvAnyAddress
-    """Address of the server in this subnet; the guests' default route."""
-    snat: bool
-    """Whether guests reach the server's outside by its address."""
-    dhcp_ranges: tuple[DhcpRange, ...]
-    """What DHCP gives out; () for none."""
-
-    @model_validator(mode="after")
-    def _inside(self) -> SubnetConfig:
-        addresses = [("gateway", self.gateway)]
-        for item in self.dhcp_ranges:
-            addresses += [("dhcp_ranges", item.start), ("dhcp_ranges", item.end)]
-        for field, address in addresses:
-            if address not in self.cidr:
-                raise ValueError(f"{field}: {address} is not in {self.cidr}")
-        return self
-
-
-class VnetConfig(_Model):
-    """A virtual network."""
-
-    alias: str | None = None
-    """How VMs name it."""
-    subnets: tuple[SubnetConfig, ...] = ()
-    """(): a wire without addresses of its own."""
-
-
-class Destination(_Model):
-    """Somewhere outside that a sample may reach. No names: the server's firewall knows addresses."""
-
-    cidr: IPvAnyNetwork
-    """For example 192.0.2.0/24, or one address."""
-    ports: Annotated[str, Field(pattern=r"^\d+(-\d+)?(,\d+(-\d+)?)*$")] | None = None
-    """For example 443 or 80,8000-8010: at most 15, a range counts as two. None: everything there,
-    whatever the protocol."""
-    protocol: Literal["tcp", "udp"] = "tcp"
-    """Of the ports."""
-
-    @field_validator("ports", mode="before")
-    @classmethod
-    def _read_number(cls, value: Any) -> Any:
-        return str(value) if isinstance(value, int) else value
-
-
-class SdnConfig(_Model):
-    """The networks of a sample."""
-
-    vnet_configs: Annotated[tuple[VnetConfig, ...], Field(min_length=1, max_length=10)]
-    """The first one is that of VMs that name none."""
-    use_pve_ipam_dnsnmasq: bool = True
-    """Addresses by Proxmox VE's own IPAM and DHCP. (The spelling is the existing provider's.)"""
-    isolation: Literal["closed", "open"] = "closed"
-    """Closed: a VM reaches its own VNets and what `egress` says, and only its own VNets reach it.
-    Open: whatever the server routes."""
-    egress: Literal["all", "none"] | tuple[Destination, ...] = "all"
-    """What is outside, for subnets with `snat`. All: the internet, that is no private network, and
-    none of the server's own."""
-
-    @model_validator(mode="after")
-    def _ranges_fit_ipam(self) -> SdnConfig:
-        ranges = any(subnet.dhcp_ranges for vnet in self.vnet_configs for subnet in vnet.subnets)
-        if self.use_pve_ipam_dnsnmasq and not ranges:
-            raise ValueError("use_pve_ipam_dnsnmasq=True needs a DHCP range in a subnet")
-        if not self.use_pve_ipam_dnsnmasq and ranges:
-            raise ValueError("use_pve_ipam_dnsnmasq=False forbids DHCP ranges")
-        return self
-
-    @model_validator(mode="after")
-    def _egress_can_be_kept(self) -> SdnConfig:
-        if self.isolation == "open" and self.egress != "all":
-            raise ValueError(
-                'egress limits closed networks only: isolation="closed", or egress="all"'
-            )
-        way_out = any(subnet.snat for vnet in self.vnet_configs for subnet in vnet.subnets)
-        if isinstance(self.egress, tuple) and self.egress and not way_out:
-            raise ValueError("egress: no subnet has snat=True, so nothing outside can be reached")
-        return self
-
-
-class VmNicConfig(_Model):
-    """A network card."""
-
-    vnet_alias: str
-    """The network's alias, in `sdn_config` or on the server."""
-    mac: MacAddress | None = None
-    """None: the server chooses."""
-    ipv4: IPv4Address | None = None
-    """A DHCP reservation; needs `mac`."""
-
-    @model_validator(mode="after")
-    def _reservation_needs_mac(self) -> VmNicConfig:
-        if self.ipv4 is not None and self.mac is None:
-            raise ValueError(f"ipv4: {self.ipv4} is a reservation and needs mac")
-        return self
-
-
-class VmSourceConfig(_Model):
-    """Where a VM's disk comes from: exactly one field is set."""
-
-    built_in: str | None = None
-    """Name of an image that the provider knows, for example `debian13-small`."""
-    ova: Path | None = None
-    """An appliance on this machine: an OVA, or an .ovf with its disks beside it. What `VmConfig`
-    leaves out (memory, processors, firmware, cards, ...) is as it says."""
-    disk: Path | None = None
-    """A disk image on this machine: qcow2, raw, VMDK, VHDX, VDI or VHD, also as .gz, .xz, .zst or
-    .bz2."""
-    existing_vm_template_tag: str | None = None
-    """Tag of a template VM on the server."""
-    existing_backup_name: str | None = None
-    """A vzdump archive on the server."""
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> VmSourceConfig:
-        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
-        if len(given) != 1:
-            named = ", ".join(given) or "none"
-            raise ValueError(
-                f"exactly one of {', '.join(type(self).model_fields)} is needed, not {named}"
-            )
-        return self
-
-
 class NativeConfig(dict[str, str | int | float | bool]):
     """Options as the API of Proxmox VE names them; hashable, and not to be changed."""
 
@@ -338,6 +210,155 @@ class CloudInit(_Model):
         data = _yaml_mapping(text) if _is_cloud_config(text) else {}
         name = data.get("fqdn") or data.get("hostname")
         return str(name) if name else None
+
+
+class SubnetConfig(_Model):
+    """A subnet of a VNet."""
+
+    cidr: IPvAnyNetwork
+    """For example 192.168.20.0/24."""
+    gateway: IPvAnyAddress
+    """Address of the server in this subnet; the guests' default route."""
+    snat: bool
+    """Whether guests reach the server's outside by its address."""
+    dhcp_ranges: tuple[DhcpRange, ...]
+    """What DHCP gives out; () for none."""
+    extra_proxmox_native_config: NativeConfig = NativeConfig()
+    """Any other option of a subnet, in the words of Proxmox VE's API."""
+
+    @model_validator(mode="after")
+    def _inside(self) -> SubnetConfig:
+        addresses = [("gateway", self.gateway)]
+        for item in self.dhcp_ranges:
+            addresses += [("dhcp_ranges", item.start), ("dhcp_ranges", item.end)]
+        for field, address in addresses:
+            if address not in self.cidr:
+                raise ValueError(f"{field}: {address} is not in {self.cidr}")
+        return self
+
+
+class VnetConfig(_Model):
+    """A virtual network."""
+
+    alias: str | None = None
+    """How VMs name it."""
+    subnets: tuple[SubnetConfig, ...] = ()
+    """(): a wire without addresses of its own."""
+    extra_proxmox_native_config: NativeConfig = NativeConfig()
+    """Any other option of a VNet, in the words of Proxmox VE's API: `{"isolate-ports": True}`."""
+
+
+class Destination(_Model):
+    """Somewhere outside that a sample may reach. No names: the server's firewall knows addresses."""
+
+    cidr: IPvAnyNetwork
+    """For example 192.0.2.0/24, or one address."""
+    ports: Annotated[str, Field(pattern=r"^\d+(-\d+)?(,\d+(-\d+)?)*$")] | None = None
+    """For example 443 or 80,8000-8010: at most 15, a range counts as two. None: everything there,
+    whatever the protocol."""
+    protocol: Literal["tcp", "udp"] = "tcp"
+    """Of the ports."""
+
+    @field_validator("ports", mode="before")
+    @classmethod
+    def _read_number(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, int) else value
+
+
+class SdnConfig(_Model):
+    """The networks of a sample."""
+
+    vnet_configs: Annotated[tuple[VnetConfig, ...], Field(min_length=1, max_length=10)]
+    """The first one is that of VMs that name none."""
+    use_pve_ipam_dnsnmasq: bool = True
+    """Addresses by Proxmox VE's own IPAM and DHCP. (The spelling is the existing provider's.)"""
+    isolation: Literal["closed", "open"] = "closed"
+    """Closed: a VM reaches its own VNets and what `egress` says, and only its own VNets reach it.
+    Open: whatever the server routes."""
+    egress: Literal["all", "none"] | tuple[Destination, ...] = "all"
+    """What is outside, for subnets with `snat`. All: the internet, that is no private network, and
+    none of the server's own."""
+    extra_proxmox_native_config: NativeConfig = NativeConfig()
+    """Any other option of the zone, in the words of Proxmox VE's API: `{"mtu": 1400}`."""
+
+    @model_validator(mode="after")
+    def _ranges_fit_ipam(self) -> SdnConfig:
+        ranges = any(subnet.dhcp_ranges for vnet in self.vnet_configs for subnet in vnet.subnets)
+        if self.use_pve_ipam_dnsnmasq and not ranges:
+            raise ValueError("use_pve_ipam_dnsnmasq=True needs a DHCP range in a subnet")
+        if not self.use_pve_ipam_dnsnmasq and ranges:
+            raise ValueError("use_pve_ipam_dnsnmasq=False forbids DHCP ranges")
+        return self
+
+    @model_validator(mode="after")
+    def _egress_can_be_kept(self) -> SdnConfig:
+        if self.isolation == "open" and self.egress != "all":
+            raise ValueError(
+                'egress limits closed networks only: isolation="closed", or egress="all"'
+            )
+        way_out = any(subnet.snat for vnet in self.vnet_configs for subnet in vnet.subnets)
+        if isinstance(self.egress, tuple) and self.egress and not way_out:
+            raise ValueError("egress: no subnet has snat=True, so nothing outside can be reached")
+        return self
+
+
+class VmNicConfig(_Model):
+    """A network card."""
+
+    vnet_alias: str
+    """The network's alias, in `sdn_config` or on the server."""
+    mac: MacAddress | None = None
+    """None: the server chooses."""
+    ipv4: IPv4Address | None = None
+    """A DHCP reservation; needs `mac`."""
+
+    @model_validator(mode="after")
+    def _reservation_needs_mac(self) -> VmNicConfig:
+        if self.ipv4 is not None and self.mac is None:
+            raise ValueError(f"ipv4: {self.ipv4} is a reservation and needs mac")
+        return self
+
+
+ImageUrl = Annotated[str, Field(pattern=r"^https?://")]
+"""A file in the web."""
+
+
+IsoVolume = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9._-]*:iso/[^/]+$")]
+"""An ISO image on the server: `local:iso/debian.iso`."""
+
+
+class VmSourceConfig(_Model):
+    """Where a VM's disk comes from: exactly one field is set, besides `checksum`."""
+
+    built_in: str | None = None
+    """Name of an image that the provider knows, for example `debian13-small`."""
+    ova: ImageUrl | Path | None = None
+    """An appliance: on this machine an OVA, or an .ovf with its disks beside it; in the web an OVA.
+    What `VmConfig` leaves out (memory, processors, firmware, cards, ...) is as it says."""
+    disk: ImageUrl | Path | None = None
+    """A disk image on this machine or in the web: qcow2, raw, VMDK, VHDX, VDI or VHD, also as .gz,
+    .xz, .zst or .bz2."""
+    iso: ImageUrl | IsoVolume | Path | None = None
+    """What the VM boots from, before an empty disk of `disk_gb` (32): an ISO image on this machine,
+    in the web, or on the server (`local:iso/NAME`). The guest agent is a live system's own."""
+    checksum: str | None = None
+    """What the file of `ova`, `disk` or `iso` must have: `sha256:HEX` or `sha512:HEX`. A URL should have
+    one: the server downloads the file itself then. Without one the log says it."""
+    existing_vm_template_tag: str | None = None
+    """Tag of a template VM on the server."""
+    existing_backup_name: str | None = None
+    """A vzdump archive on the server."""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> VmSourceConfig:
+        sources = [name for name in type(self).model_fields if name != "checksum"]
+        given = [name for name in sources if getattr(self, name) is not None]
+        if len(given) != 1:
+            named = ", ".join(given) or "none"
+            raise ValueError(f"exactly one of {', '.join(sources)} is needed, not {named}")
+        if self.checksum is not None and given[0] not in ("ova", "disk", "iso"):
+            raise ValueError(f"checksum: only ova, disk and iso have one, not {given[0]}")
+        return self
 
 
 class VmConfig(_Model):
@@ -545,8 +566,10 @@ def _find_images_beside(file: Path, data: Any) -> None:
     vms = data.get("vms_config") if isinstance(data, dict) else None
     for vm in vms if isinstance(vms, list) else []:
         source = vm.get("vm_source_config") if isinstance(vm, dict) else None
-        for key in ("ova", "disk"):
-            if isinstance(source, dict) and isinstance(source.get(key), str):
+        for key in ("ova", "disk", "iso"):
+            if not isinstance(source, dict) or not isinstance(source.get(key), str):
+                continue
+            if not re.match(r"https?://|[^/]+:iso/", source[key]):
                 source[key] = str(file.parent / source[key])
 
 

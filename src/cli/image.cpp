@@ -1,5 +1,6 @@
 #include "cli/image.hpp"
 
+#include "cli/image_export.hpp"
 #include "cli/image_files.hpp"
 #include "cli/image_server.hpp"
 #include "cli/image_text.hpp"
@@ -101,6 +102,7 @@ void add_image_command(CLI::App& app, int& exit_code) {
   });
   add_file_commands(*image, exit_code);
   add_server_commands(*image, exit_code);
+  add_export_command(*image, exit_code);
 }
 
 }  // namespace px::cli

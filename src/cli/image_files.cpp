@@ -44,7 +44,7 @@ void add(const AddOptions& options) {
         "XDG_CACHE_HOME names another place.");
   }
   fmt::print("{}\n", target.string());
-  if (!built_in.sum.empty() && image::file_hash(target, built_in.kind) != built_in.sum) {
+  if (!built_in.sum.empty() && image::file_sum(target, built_in.kind) != built_in.sum) {
     fmt::print(stderr, "It is not the image at {}; it is taken for what it is.\n", built_in.url);
   }
 }

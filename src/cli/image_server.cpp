@@ -4,6 +4,7 @@
 #include "cli/servers.hpp"
 #include "cli/table.hpp"
 #include "image/built_in.hpp"
+#include "image/download.hpp"
 #include "image/inventory.hpp"
 #include "sandbox/images.hpp"
 #include "sandbox/run.hpp"
@@ -58,17 +59,17 @@ void print_json(const Images& looked) {
     uploads.push_back(
         json::object{{"volume", file.volume.text()}, {"run", file.run}, {"size_bytes", file.size}});
   }
-  json::array seeds;
-  for (const auto& seed : looked.inventory->seeds) {
+  json::array media;
+  for (const auto& medium : looked.inventory->media) {
     json::array users;
-    for (const auto& vmid : seed.users) users.push_back(vmid.number());
-    seeds.push_back(json::object{
-        {"volume", seed.volume.text()}, {"size_bytes", seed.size}, {"vms", std::move(users)}});
+    for (const auto& vmid : medium.users) users.push_back(vmid.number());
+    media.push_back(json::object{
+        {"volume", medium.volume.text()}, {"size_bytes", medium.size}, {"vms", std::move(users)}});
   }
   fmt::print("{}\n", boost::json::serialize(json::object{{"host", looked.server.host},
                                                          {"templates", std::move(templates)},
                                                          {"uploads", std::move(uploads)},
-                                                         {"seeds", std::move(seeds)}}));
+                                                         {"media", std::move(media)}}));
 }
 
 void print_tables(const Images& looked) {
@@ -80,15 +81,15 @@ void print_tables(const Images& looked) {
   for (const auto& file : looked.inventory->uploads) {
     uploads.add({file.volume.text(), file.run, std::to_string(file.size / 1'000'000)});
   }
-  Table seeds{{"CLOUD-INIT SEED", "VMS"}};
-  for (const auto& seed : looked.inventory->seeds) {
-    seeds.add({seed.volume.text(), fmt::format("{}", fmt::join(seed.users, " "))});
+  Table media{{"MEDIUM", "VMS"}};
+  for (const auto& medium : looked.inventory->media) {
+    media.add({medium.volume.text(), fmt::format("{}", fmt::join(medium.users, " "))});
   }
   fmt::print("{}:\n", looked.server.host);
   if (!templates.empty()) fmt::print("{}", templates.text());
   if (!uploads.empty()) fmt::print("{}", uploads.text());
-  if (!seeds.empty()) fmt::print("{}", seeds.text());
-  if (templates.empty() && uploads.empty() && seeds.empty()) fmt::print("no images of ours\n");
+  if (!media.empty()) fmt::print("{}", media.text());
+  if (templates.empty() && uploads.empty() && media.empty()) fmt::print("no images of ours\n");
 }
 
 void print_built_ins() {
@@ -121,22 +122,26 @@ int list_images(bool as_json) {
 
 struct BakeOptions {
   std::string source;
+  std::string checksum;
   bool uefi = false;
   bool secure_boot = false;
   std::string disk_controller;
 };
 
-/// A file by what it is, else a built-in.
+/// A file or a URL by what it is, else a built-in.
 std::string source_field(const std::string& source) {
   std::error_code error;
-  if (!std::filesystem::is_regular_file(source, error)) return "built_in";
-  return source.ends_with(".ova") || source.ends_with(".ovf") ? "ova" : "disk";
+  const bool is_url = image::is_url(source);
+  if (!is_url && !std::filesystem::is_regular_file(source, error)) return "built_in";
+  const auto name = is_url ? image::file_name_of(source) : source;
+  return name.ends_with(".ova") || name.ends_with(".ovf") ? "ova" : "disk";
 }
 
 int bake(const BakeOptions& options) {
   const auto field = source_field(options.source);
-  json::object vm{{"vm_source_config", json::object{{field, options.source}}},
-                  {"nics", json::array{}}};
+  json::object source{{field, options.source}};
+  if (!options.checksum.empty()) source["checksum"] = options.checksum;
+  json::object vm{{"vm_source_config", std::move(source)}, {"nics", json::array{}}};
   if (options.uefi) vm["uefi_boot"] = true;
   if (options.secure_boot) vm["secure_boot"] = true;
   if (!options.disk_controller.empty()) vm["disk_controller"] = options.disk_controller;
@@ -205,8 +210,11 @@ void add_server_commands(CLI::App& image, int& exit_code) {
 
   const auto baking = std::make_shared<BakeOptions>();
   auto* bakes = image.add_subcommand("bake", "Makes the template of a source now, not at a task");
-  bakes->add_option("source", baking->source, "A built-in, an .ova, an .ovf or a disk image")
+  bakes
+      ->add_option("source", baking->source,
+                   "A built-in, an .ova, an .ovf or a disk image; or a URL")
       ->required();
+  bakes->add_option("--checksum", baking->checksum, "Of the file: sha256:HEX or sha512:HEX");
   bakes->add_flag("--uefi", baking->uefi, "For VMs with uefi_boot=True");
   bakes->add_flag("--secure-boot", baking->secure_boot, "For VMs with secure_boot=True");
   bakes->add_option("--disk-controller", baking->disk_controller, "scsi or ide")
@@ -216,8 +224,8 @@ void add_server_commands(CLI::App& image, int& exit_code) {
   const auto yes = std::make_shared<bool>(false);
   const auto names = std::make_shared<std::vector<std::string>>();
   auto* rm = image.add_subcommand(
-      "rm", "Removes templates, uploads and seeds of ours. Without --yes it only says which.");
-  rm->add_option("names", *names, "VMIDs, names or tags of templates, volumes of uploads and seeds")
+      "rm", "Removes templates, uploads and media of ours. Without --yes it only says which.");
+  rm->add_option("names", *names, "VMIDs, names or tags of templates, volumes of uploads and media")
       ->required();
   rm->add_flag("--yes", *yes, "Do it");
   rm->callback([names, yes, &exit_code] {
@@ -229,7 +237,7 @@ void add_server_commands(CLI::App& image, int& exit_code) {
 
   auto* prune = image.add_subcommand(
       "prune",
-      "Removes templates, uploads and seeds that nothing uses. Without --yes it only says which.");
+      "Removes templates, uploads and media that nothing uses. Without --yes it only says which.");
   prune->add_flag("--yes", *yes, "Do it");
   prune->callback([yes, &exit_code] {
     const auto choose = [](const image::Inventory& inventory) {

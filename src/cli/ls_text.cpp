@@ -19,7 +19,7 @@ using std::chrono::seconds;
 
 /// One thing of ours.
 struct Entry {
-  std::string kind;  ///< vm, file, network, template, seed
+  std::string kind;  ///< vm, file, network, template, medium
   std::string id;
   std::string name{};
   std::string run{};  ///< empty: of no run, it stays
@@ -69,8 +69,8 @@ std::vector<Entry> entries_of(const Stock& stock, const LifeOf& life_of,
   for (const auto& made : stock.images.templates) {
     if (made.is_ready) out.push_back(entry_of(made));
   }
-  for (const auto& seed : stock.images.seeds) {
-    out.push_back({.kind = "seed", .id = seed.volume.text(), .size = seed.size});
+  for (const auto& medium : stock.images.media) {
+    out.push_back({.kind = "medium", .id = medium.volume.text(), .size = medium.size});
   }
   for (auto& entry : out) {
     if (entry.run.empty()) continue;

@@ -3,8 +3,10 @@
 #include "image/claim.hpp"
 #include "image/download.hpp"
 #include "image/first_boot.hpp"
+#include "image/install_medium.hpp"
 #include "image/prepared_disk.hpp"
 #include "image/progress.hpp"
+#include "image/server_fetch.hpp"
 #include "pve/backup.hpp"
 #include "pve/nodes.hpp"
 #include "pve/qemu.hpp"
@@ -15,6 +17,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <regex>
 
 namespace px::image {
@@ -26,29 +29,40 @@ using namespace std::chrono_literals;
 /// A hundred gigabytes over a slow line.
 constexpr auto longest_bake = 24h;
 constexpr std::uint64_t gib = 1ULL << 30;
-/// A node without a network may take minutes to say so.
-constexpr auto look_limit = 30s;
 
 struct Places {
   pve::StorageId images;                ///< of the template's disks
   pve::StorageId uploads;               ///< of the files that they are imported from
   std::optional<pve::StorageId> media;  ///< of seeds
+  /// Where the server may unpack a member of an OVA, if it has such a place.
+  std::optional<pve::StorageId> unpacking;
 };
+
+/// A member of an OVA is unpacked to a directory that takes images (qemu-server, GuestImport.pm).
+bool can_unpack(const pve::storage::StorageSummary& storage) {
+  static constexpr std::array<std::string_view, 4> file_based{"dir", "nfs", "cifs", "btrfs"};
+  return storage.active && storage.holds("images") &&
+         std::ranges::find(file_based, storage.type) != file_based.end();
+}
 
 /// The storages, with room for what comes. Before anything is made.
 awaitable<Places> find_places(pve::Client& client, const Kitchen& kitchen, const Recipe& recipe) {
   std::uint64_t bytes = 0;
   for (const auto& disk : recipe.disks) bytes += disk.size;
+  if (recipe.medium) bytes += recipe.medium->size;
+  const std::string_view kind = recipe.medium ? "iso" : "import";
   std::string seen;
   std::optional<pve::StorageId> images;
   std::optional<pve::StorageId> uploads;
   std::optional<pve::StorageId> media;
+  std::optional<pve::StorageId> unpacking;
   bool any_takes_uploads = false;
   for (const auto& storage : co_await pve::storage::list(client, kitchen.node)) {
     seen += fmt::format("{}{} ({}, {} MB free)", seen.empty() ? "" : ", ", storage.id,
                         fmt::join(storage.content, " "), storage.available / 1'000'000);
     const bool has_room =
         storage.available == 0 || static_cast<std::uint64_t>(storage.available) >= bytes;
+    if (!unpacking && has_room && can_unpack(storage)) unpacking = storage.id;
     if (storage.id.text() == kitchen.storage) {
       images = storage.id;
       if (!storage.holds("images")) {
@@ -63,7 +77,7 @@ awaitable<Places> find_places(pve::Client& client, const Kitchen& kitchen, const
     }
     if (!storage.active) continue;
     if (!media && storage.holds("iso")) media = storage.id;
-    if (!storage.holds("import")) continue;
+    if (!storage.holds(kind)) continue;
     any_takes_uploads = true;
     if (!uploads && has_room) uploads = storage.id;
   }
@@ -71,18 +85,18 @@ awaitable<Places> find_places(pve::Client& client, const Kitchen& kitchen, const
     throw_bad_input("PROXMOX_IMAGE_STORAGE", kitchen.storage,
                     fmt::format("the storages of node {} are {}", kitchen.node, seen));
   }
-  if (uploads) co_return Places{*images, *uploads, media};
+  if (uploads) co_return Places{*images, *uploads, media, unpacking};
   if (any_takes_uploads) {
     throw Error{Errc::unsupported,
                 fmt::format("no storage of node {} for uploads has room for the {} MB of {}: {}",
                             kitchen.node, bytes / 1'000'000, recipe.title, seen)};
   }
-  throw Error{
-      Errc::unsupported,
-      fmt::format("no storage of node {} takes uploads of disk images: {}", kitchen.node, seen)}
-      .with_hint(
-          "Add the content type `import` to one of type dir, for example: "
-          "pvesm set local --content iso,vztmpl,backup,import");
+  throw Error{Errc::unsupported,
+              fmt::format("no storage of node {} takes uploads of {}: {}", kitchen.node,
+                          recipe.medium ? "ISO images" : "disk images", seen)}
+      .with_hint(fmt::format("Add the content type `{}` to one of type dir, for example: "
+                             "pvesm set local --content iso,vztmpl,backup,import",
+                             kind));
 }
 
 /// Whether VMs run with hardware virtualisation here; true where we may not know.
@@ -106,7 +120,7 @@ pve::Params options_of(const Recipe& recipe, const Places& places, bool kvm) {
       .add("serial0", "socket")
       .add("scsihw", recipe.scsihw)
       .add("rng0", "source=/dev/urandom")
-      .add("boot", "order=" + recipe.disks.front().slot);
+      .add("boot", (recipe.medium ? "order=ide2;" : "order=") + recipe.disks.front().slot);
   // A node without it refuses to start a VM that does not turn it off (qemu-server, QemuServer.pm).
   if (!kvm) options.add("kvm", false);
   if (recipe.uefi) {
@@ -138,11 +152,20 @@ class Bake {
 
   awaitable<void> run(Places places) {
     auto options = options_of(recipe_, places, co_await has_kvm(client_, kitchen_.node));
+    if (recipe_.web) co_await fetch(places);
+    if (recipe_.medium) {
+      const auto medium =
+          co_await put_medium(client_, kitchen_.node, places.uploads, *recipe_.medium, limit_);
+      options.add("ide2", medium.text() + ",media=cdrom");
+    }
+    if (on_server_ && !recipe_.disks.front().member.empty()) {
+      options.add("import-working-storage", places.unpacking->text());
+    }
     for (std::size_t i = 0; i < recipe_.disks.size(); ++i) {
       const auto& disk = recipe_.disks[i];
-      const auto from = is_elsewhere(disk)  ? co_await fetch(places, i)
-                        : disk.path.empty() ? ""
-                                            : co_await upload(places, i);
+      const auto from = disk.path.empty() ? ""
+                        : on_server_      ? source_on_server(disk)
+                                          : co_await upload(places, i);
       options.add(disk.slot,
                   from.empty()
                       ? fmt::format("{}:{}", places.images, (disk.capacity + gib - 1) / gib)
@@ -180,11 +203,6 @@ class Bake {
   awaitable<void> keep() { return keep_claim(client_, claimed_, kitchen_.note); }
 
  private:
-  /// At the built-in's URL.
-  bool is_elsewhere(const RecipeDisk& disk) const {
-    return recipe_.built_in != nullptr && disk.path.empty() && disk.capacity == 0;
-  }
-
   FirstBoot first_boot(const Places& places) const {
     if (!places.media) {
       throw Error{Errc::unsupported,
@@ -206,51 +224,51 @@ class Bake {
     return fmt::format("inspect-{}-{}-{}.{}", kitchen_.run, key_of(recipe_), index, extension);
   }
 
-  /// Of a built-in whose file is not here: by the server, or else by this machine. Returns the
-  /// volume to import from.
-  awaitable<std::string> fetch(const Places& places, std::size_t index) {
-    const auto& built_in = *recipe_.built_in;
-    std::string why = "servers take no packed images";
-    if (built_in.is_plain) {
-      try {
-        co_return co_await fetch_there(places, index);
-      } catch (const Error& error) {
-        why = fmt::format("node {} can't download it: {}", kitchen_.node, error.said);
+  /// Of the web: by the server, else by this machine into its cache.
+  awaitable<void> fetch(Places places) {
+    const auto& web = *recipe_.web;
+    const auto extension = extension_on_server(recipe_);
+    std::string why = "servers take no such file";
+    if (!extension.empty() && (extension != "ova" || places.unpacking)) {
+      ServerFetch where{kitchen_.node, places.uploads, file_name(0, extension)};
+      auto volume = pve::VolumeId::of(places.uploads, "import/" + where.file_name);
+      why = co_await fetch_on_server(client_, std::move(where), web, limit_);
+      if (why.empty()) {
+        uploads_.push_back(volume);
+        on_server_ = std::move(volume);
+        co_return;
       }
-      log::info("{}: {}", recipe_.title, why);
     }
-    try {
-      const auto file = co_await download(client_.pool(), built_in);
-      recipe_.disks[index] = disk_of_file(file, recipe_.disks[index].slot);
-    } catch (const Error& error) {
-      if (error.kind == Errc::bad_input) throw;
-      why += fmt::format("; nor can this machine: {}", error.said);
-      throw missing_file(built_in, kitchen_.node.text(), why);
+    const auto here = co_await fetch_here(why);
+    for (auto& disk : recipe_.disks) {
+      if (!disk.path.empty()) disk.path = here;
     }
-    co_return co_await upload(places, index);
+    // Of a built-in only the sum was known so far.
+    if (recipe_.built_in != nullptr) {
+      recipe_.disks = {disk_of_file(here, recipe_.disks.front().slot)};
+    }
   }
 
-  awaitable<std::string> fetch_there(const Places& places, std::size_t index) {
-    const auto& built_in = *recipe_.built_in;
-    const std::string url{built_in.url};
-    const auto size = co_await pve::storage::size_of_url(client_, kitchen_.node, url,
-                                                         Deadline::after(look_limit));
-    log::info("{}: node {} downloads {} MB from {}", recipe_.title, kitchen_.node, size / 1'000'000,
-              url);
-    const auto name = file_name(index, "qcow2");
-    uploads_.push_back(pve::VolumeId::of(places.uploads, "import/" + name));
-    const auto task = co_await pve::storage::download_url(
-        client_,
-        {.node = kitchen_.node,
-         .storage = places.uploads,
-         .content = "import",
-         .file_name = name,
-         .url = url,
-         .checksum = std::string{built_in.sum},
-         .checksum_algorithm = built_in.kind == HashKind::sha512 ? "sha512" : "sha256"},
-        limit_);
-    co_await pve::wait_for_task(client_, task, limit_, "download " + url);
-    co_return uploads_.back().text();
+  /// `why` the server doesn't.
+  awaitable<std::filesystem::path> fetch_here(std::string why) {
+    const auto& web = *recipe_.web;
+    std::optional<Error> failure;
+    try {
+      const auto here = co_await download(
+          client_.pool(), {web.url, web.checksum, show_progress(recipe_.title + ": download")});
+      co_return here.file;
+    } catch (const Error& error) {
+      if (recipe_.built_in == nullptr) throw;
+      failure = error;
+    }
+    throw missing_file(*recipe_.built_in, kitchen_.node.text(),
+                       fmt::format("node {} can't download it: {}; nor can this machine: {}",
+                                   kitchen_.node, why, failure->said));
+  }
+
+  std::string source_on_server(const RecipeDisk& disk) const {
+    const auto file = on_server_->text();
+    return disk.member.empty() ? file : fmt::format("{}/{}", file, disk.member);
   }
 
   /// Returns the volume to import from.
@@ -288,6 +306,7 @@ class Bake {
   Recipe recipe_;
   Claimed claimed_;
   std::vector<pve::VolumeId> uploads_;
+  std::optional<pve::VolumeId> on_server_;  ///< the whole source, which the server fetched
   bool is_ready_ = false;
   Deadline limit_ = Deadline::after(longest_bake);
 };
@@ -339,7 +358,7 @@ awaitable<pve::VmRef> restore(pve::Client& client, Kitchen kitchen, Recipe recip
 }
 
 std::optional<std::string> run_of_upload(const std::string& file_name) {
-  static const std::regex name{"inspect-([0-9a-f]{8})-[0-9a-f]{16}-[0-9]+\\.(qcow2|raw|vmdk)"};
+  static const std::regex name{"inspect-([0-9a-f]{8})-[0-9a-f]{16}-[0-9]+\\.(qcow2|raw|vmdk|ova)"};
   std::smatch parts;
   if (!std::regex_match(file_name, parts, name)) return std::nullopt;
   return parts[1].str();

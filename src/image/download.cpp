@@ -1,15 +1,21 @@
 #include "image/download.hpp"
 
-#include "image/recipe.hpp"
+#include "image/built_in.hpp"
+#include "image/web_transfer.hpp"
+#include "support/bytes.hpp"
+#include "support/error.hpp"
 #include "support/log.hpp"
-#include "support/process.hpp"
 
-#include <boost/algorithm/string/trim.hpp>
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
 #include <fcntl.h>
-#include <fstream>
 #include <sys/file.h>
+#include <thread>
 #include <unistd.h>
 
 namespace px::image {
@@ -19,110 +25,207 @@ namespace {
 namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 
-constexpr auto lock_pause = 500ms;
-constexpr auto look_pause = 100ms;
-constexpr auto tell_pause = 5s;
-constexpr std::uint64_t bytes_of_mb = 1'000'000;
+constexpr int most_attempts = 4;
 
-/// Held by one process at a time; the system gives it back when that dies.
-class FileLock {
+/// One process at a time fetches a file. The lock goes with its process, however that ends.
+class DownloadLock {
  public:
-  explicit FileLock(const fs::path& path)
+  DownloadLock(const fs::path& path, const std::atomic<bool>& stop)
       : file_{::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600)} {
-    if (file_ < 0) {
-      throw Error{Errc::rejected, fmt::format("{}: {}", path.string(), std::strerror(errno))}
-          .with_hint("XDG_CACHE_HOME names another place.");
+    if (file_ < 0) throw Error{Errc::rejected, fmt::format("{}: {}", path.string(), reason())};
+    while (::flock(file_, LOCK_EX | LOCK_NB) != 0) {
+      if (errno != EWOULDBLOCK && errno != EINTR) {
+        const auto why = reason();
+        ::close(file_);
+        throw Error{Errc::rejected, fmt::format("{}: {}", path.string(), why)};
+      }
+      if (stop) {
+        ::close(file_);
+        throw Error{Errc::cancelled, "the download was not waited for"};
+      }
+      std::this_thread::sleep_for(100ms);
     }
   }
-  ~FileLock() { ::close(file_); }
-  FileLock(const FileLock&) = delete;
-  FileLock& operator=(const FileLock&) = delete;
-  bool try_lock() const { return ::flock(file_, LOCK_EX | LOCK_NB) == 0; }
+  ~DownloadLock() { ::close(file_); }
+  DownloadLock(const DownloadLock&) = delete;
+  DownloadLock& operator=(const DownloadLock&) = delete;
 
  private:
+  static std::string reason() { return std::strerror(errno); }
   int file_;
 };
 
-std::uint64_t size_of(const fs::path& file) {
-  std::error_code ignored;
-  const auto size = fs::file_size(file, ignored);
-  return ignored ? 0 : size;
-}
-
-std::string last_line(const fs::path& file) {
-  std::ifstream in{file};
-  std::string last;
-  for (std::string line; std::getline(in, line);) {
-    if (!line.empty()) last = line;
+/// One download, with what it leaves in the cache.
+class DownloadJob {
+ public:
+  DownloadJob(const Download& what, const std::atomic<bool>& stop)
+      : what_{what}, stop_{stop}, folder_{folder_for(what)} {
+    std::error_code error;
+    fs::create_directories(folder_, error);
+    if (error) {
+      throw Error{Errc::rejected, fmt::format("{}: {}; XDG_CACHE_HOME names another place",
+                                              folder_.string(), error.message())};
+    }
+    file_ = folder_ / file_name_of(what.url);
+    part_ = folder_ / "part";
   }
-  return boost::algorithm::trim_copy(last);
-}
 
-awaitable<void> watch_wget(Process& process, std::string_view name, const fs::path& part) {
-  for (auto told = std::chrono::steady_clock::now(); process.alive();) {
-    co_await sleep_for(look_pause);
-    if (std::chrono::steady_clock::now() - told < tell_pause) continue;
-    told = std::chrono::steady_clock::now();
-    log::info("{}: {} MB downloaded", name, size_of(part) / bytes_of_mb);
+  Downloaded run() {
+    const DownloadLock lock{folder_ / "lock", stop_};
+    try {
+      if (what_.checksum) return fetch_checked(*what_.checksum);
+      return fetch_newest();
+    } catch (const Error& error) {
+      // What came of an answer that is no file is of no use; a broken transfer can go on.
+      if (error.kind == Errc::bad_input) fs::remove(part_);
+      throw;
+    }
   }
-}
 
-awaitable<void> end_wget(Process& process) {
-  for (process.kill(); process.alive();) co_await sleep_for(2ms);
-}
-
-constexpr int server_error = 8;  // wget(1), EXIT STATUS
-
-awaitable<void> fetch_part(const BuiltIn& built_in, const fs::path& part,
-                           const fs::path& messages) {
-  std::optional<Process> process;
-  try {
-    process = Process::spawn({"wget", "--no-verbose", "--continue", "--tries=3", "--timeout=60",
-                              "--output-document", part.string(), "--", std::string{built_in.url}},
-                             part.parent_path(), messages);
-  } catch (const Error& error) {
-    throw Error{Errc::unsupported, error.said}.with_hint("Install wget.");
+ private:
+  static fs::path folder_for(const Download& what) {
+    const auto key = what.url + "|" + (what.checksum ? what.checksum->text() : "");
+    return cache_directory() / "downloads" / sha256_hex(key).substr(0, 16);
   }
-  co_await with_cleanup(watch_wget(*process, built_in.name, part), end_wget(*process));
-  const auto code = process->exit_code();
-  if (code == 0) co_return;
-  // A part that can't be continued would fail for ever.
-  if (code == server_error) fs::remove(part);
-  throw Error{Errc::unreachable, fmt::format("{}: {}", built_in.url, last_line(messages))};
-}
 
-/// The unfinished file becomes the file when its sum is right.
-void check_part(const BuiltIn& built_in, const fs::path& part, const fs::path& target) {
-  const auto sum = file_hash(part, built_in.kind);
-  if (sum != built_in.sum) {
-    fs::remove(part);
-    throw_bad_input(
-        "built_in", built_in.name,
-        fmt::format("what came from {} has the sum {}, not {}", built_in.url, sum, built_in.sum));
+  Downloaded fetch_checked(const Checksum& wanted) {
+    if (fs::exists(file_)) {
+      if (sum_here(file_, wanted.kind) == wanted.hex) return {file_, wanted};
+      log::warn("{}: is not what was downloaded any more; it is fetched again", file_.string());
+      fs::remove(file_);
+    }
+    const bool resumed = fs::exists(part_);
+    transfer();
+    auto seen = sum_here(part_, wanted.kind);
+    if (seen != wanted.hex && resumed) {
+      fs::remove(part_);
+      transfer();
+      seen = sum_here(part_, wanted.kind);
+    }
+    if (seen != wanted.hex) {
+      throw Error{Errc::bad_input,
+                  fmt::format("{}: its checksum is {}, not {}", shown_url(what_.url),
+                              Checksum{wanted.kind, seen}.text(), wanted.text())}
+          .with_hint("The file was changed there, or the checksum is another file's.");
+    }
+    fs::rename(part_, file_);
+    return {file_, wanted};
   }
-  fs::rename(part, target);
-}
+
+  Downloaded fetch_newest() {
+    fs::remove(part_);
+    WebRequest request = whole_request();
+    if (fs::exists(file_)) request.unless_newer = file_;
+    if (attempt(request) == WebEnd::whole) {
+      fs::rename(part_, file_);
+    } else {
+      fs::remove(part_);
+    }
+    return {file_, {HashKind::sha256, sum_here(file_, HashKind::sha256)}};
+  }
+
+  WebRequest whole_request() const {
+    return {.url = what_.url,
+            .target = part_,
+            .may_be_plain = what_.checksum.has_value(),
+            .progress = what_.progress,
+            .stop = &stop_};
+  }
+
+  /// Fills `part_`, going on with what is there.
+  void transfer() {
+    for (int attempts = 1;; ++attempts) {
+      auto request = whole_request();
+      request.resume = fs::exists(part_);
+      const auto end = attempt(request);
+      if (end == WebEnd::whole) return;
+      // The server can't go on at a place, or has a shorter file by now.
+      fs::remove(part_);
+      if (attempts == most_attempts) {
+        throw Error{Errc::protocol,
+                    fmt::format("{}: the server sends no whole file", shown_url(what_.url))};
+      }
+    }
+  }
+
+  /// A connection that breaks is made anew.
+  WebEnd attempt(WebRequest request) {
+    for (int attempts = 1;; ++attempts) {
+      try {
+        return transfer_from_web(request);
+      } catch (const Error& error) {
+        if (error.kind != Errc::unreachable || error.sent == Sent::no ||
+            attempts == most_attempts) {
+          throw;
+        }
+        log::info("{}; it goes on", error.what());
+      }
+      std::this_thread::sleep_for(500ms * attempts);
+      if (what_.checksum) request.resume = fs::exists(part_);
+    }
+  }
+
+  std::string sum_here(const fs::path& file, HashKind kind) const {
+    return file_sum(file, kind, [this](std::uint64_t, std::uint64_t) {
+      if (stop_) throw Error{Errc::cancelled, "the download was stopped"};
+    });
+  }
+
+  const Download& what_;
+  const std::atomic<bool>& stop_;
+  fs::path folder_;
+  fs::path file_;
+  fs::path part_;
+};
 
 }  // namespace
 
-awaitable<fs::path> download(asio::thread_pool& pool, const BuiltIn& built_in) {
-  const auto folder = cache_directory() / "images";
-  const auto target = folder / built_in.file;
-  std::error_code error;
-  fs::create_directories(folder, error);
-  if (error) {
-    throw Error{Errc::rejected, fmt::format("{}: {}", folder.string(), error.message())}.with_hint(
-        "XDG_CACHE_HOME names another place.");
+bool is_url(std::string_view text) noexcept {
+  return text.starts_with("http://") || text.starts_with("https://");
+}
+
+std::string shown_url(const std::string& url) {
+  const auto host = url.find("://") + 3;
+  const auto path = std::min(url.find('/', host), url.size());
+  const auto at = url.substr(0, path).rfind('@');
+  const auto query = std::min(url.find_first_of("?#"), url.size());
+  if (at == std::string::npos || at < host) return url.substr(0, query);
+  return url.substr(0, host) + url.substr(at + 1, query - at - 1);
+}
+
+std::string file_name_of(const std::string& url) {
+  const auto plain = shown_url(url);
+  const auto host = plain.find("://") + 3;
+  const auto slash = plain.rfind('/');
+  std::string out;
+  for (const char c : slash < host ? "" : plain.substr(slash + 1)) {
+    const bool fine = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                      c == '.' || c == '_' || c == '-';
+    out += fine ? c : '_';
   }
-  const FileLock lock{fs::path{target}.concat(".lock")};
-  while (!lock.try_lock()) co_await sleep_for(lock_pause);
-  if (fs::is_regular_file(target, error)) co_return target;
-  log::info("{}: downloading {}", built_in.name, built_in.url);
-  const auto part = fs::path{target}.concat(".part");
-  co_await fetch_part(built_in, part, fs::path{target}.concat(".log"));
-  co_await run_in_pool(pool, [&] { check_part(built_in, part, target); });
-  log::info("{}: {} MB are in {}", built_in.name, size_of(target) / bytes_of_mb, target.string());
-  co_return target;
+  while (out.starts_with('.')) out.erase(0, 1);
+  // An upload's name has room for 255, some of them ours.
+  if (out.size() > 150) out.erase(0, out.size() - 150);
+  return out.empty() ? "image" : out;
+}
+
+awaitable<Downloaded> download(asio::thread_pool& pool, Download what) {
+  std::atomic<bool> stop = false;
+  std::optional<Downloaded> out;
+  auto work = [](asio::thread_pool& threads, const Download& from, const std::atomic<bool>& ends,
+                 std::optional<Downloaded>& into) -> awaitable<void> {
+    into = co_await run_in_pool(threads, [&] { return DownloadJob{from, ends}.run(); });
+  };
+  auto watch = [](std::atomic<bool>& ends) -> awaitable<void> {
+    try {
+      co_await Event{co_await asio::this_coro::executor}.wait();
+    } catch (...) {
+      ends = true;
+      throw;
+    }
+  };
+  co_await with_company(work(pool, what, stop, out), watch(stop));
+  co_return *std::move(out);
 }
 
 }  // namespace px::image

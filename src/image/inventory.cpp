@@ -3,6 +3,7 @@
 #include "image/bake.hpp"
 #include "image/claim.hpp"
 #include "image/cloud_seed.hpp"
+#include "image/install_medium.hpp"
 #include "image/recipe.hpp"
 #include "pve/nodes.hpp"
 #include "pve/qemu.hpp"
@@ -82,32 +83,33 @@ awaitable<std::vector<pve::NodeName>> nodes_with(pve::Client& client, pve::NodeN
 }
 
 awaitable<void> find_users(pve::Client& client, pve::NodeName node,
-                           std::vector<StoredSeed>& seeds) {
+                           std::vector<StoredMedium>& media) {
   for (const auto& vm : co_await pve::qemu::list(client, node)) {
     const auto config = co_await pve::qemu::config_if_there(client, {node, vm.vmid});
     if (!config) continue;
-    for (auto& seed : seeds) {
+    for (auto& medium : media) {
       const bool has_it = std::ranges::any_of(config->values, [&](const auto& entry) {
-        return entry.second.starts_with(seed.volume.text());
+        return entry.second.starts_with(medium.volume.text());
       });
-      if (has_it) seed.users.push_back(vm.vmid);
+      if (has_it) medium.users.push_back(vm.vmid);
     }
   }
 }
 
-awaitable<void> add_seeds(pve::Client& client, pve::NodeName node, Inventory& out) {
+awaitable<void> add_media(pve::Client& client, pve::NodeName node, Inventory& out) {
   for (const auto& storage : co_await pve::storage::list(client, node)) {
     if (!storage.active || !storage.holds("iso")) continue;
-    std::vector<StoredSeed> seeds;
+    std::vector<StoredMedium> media;
     for (const auto& volume : co_await pve::storage::content(client, node, storage.id, "iso")) {
       const std::string rest{volume.id.rest()};
-      if (is_seed(rest.substr(rest.rfind('/') + 1))) seeds.push_back({volume.id, volume.size});
+      const auto name = rest.substr(rest.rfind('/') + 1);
+      if (is_seed(name) || is_install_medium(name)) media.push_back({volume.id, volume.size});
     }
-    if (seeds.empty()) continue;
+    if (media.empty()) continue;
     for (const auto& other : co_await nodes_with(client, node, storage.shared)) {
-      co_await find_users(client, other, seeds);
+      co_await find_users(client, other, media);
     }
-    out.seeds.insert(out.seeds.end(), seeds.begin(), seeds.end());
+    out.media.insert(out.media.end(), media.begin(), media.end());
   }
 }
 
@@ -117,7 +119,7 @@ awaitable<Inventory> take_inventory(pve::Client& client, pve::NodeName node) {
   Inventory out;
   co_await add_templates(client, node, out);
   co_await add_uploads(client, node, out);
-  co_await add_seeds(client, node, out);
+  co_await add_media(client, node, out);
   co_return out;
 }
 

@@ -8,7 +8,7 @@
 #include <vector>
 
 /// What of images is on a node: templates of ours, files that were uploaded to make them, and
-/// seeds for the cloud-init of guests.
+/// media for CD-ROM drives of VMs.
 namespace px::image {
 
 struct MadeTemplate {
@@ -27,7 +27,8 @@ struct UploadedFile {
   std::int64_t size = 0;  ///< bytes
 };
 
-struct StoredSeed {
+/// A seed for cloud-init, or what an installation boots from.
+struct StoredMedium {
   pve::VolumeId volume;
   std::int64_t size = 0;           ///< bytes
   std::vector<pve::Vmid> users{};  ///< VMs that have it in a drive
@@ -36,7 +37,7 @@ struct StoredSeed {
 struct Inventory {
   std::vector<MadeTemplate> templates;
   std::vector<UploadedFile> uploads;
-  std::vector<StoredSeed> seeds{};
+  std::vector<StoredMedium> media{};
 };
 
 /// A VM counts as a clone when it has its template's content tag, which it inherits.

@@ -21,6 +21,11 @@ std::function<void(std::uint64_t, std::uint64_t)> show_progress(std::string what
     if (done == total) {
       const std::chrono::duration<double> took = now - started;
       log::info("{}: {} MB in {:.1f} s", what, total / mb, took.count());
+    } else if (total == 0 && now - told >= pause) {
+      told = now;
+      log::info("{}: {} MB", what, done / mb);
+    } else if (total == 0) {
+      return;
     } else if (done > 0 && now - told >= pause) {
       told = now;
       const std::chrono::duration<double> took = now - started;

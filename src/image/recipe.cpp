@@ -1,7 +1,10 @@
 #include "image/recipe.hpp"
 
 #include "image/appliance_vm.hpp"
+#include "image/download.hpp"
+#include "image/install_medium.hpp"
 #include "image/ova.hpp"
+#include "image/remembered_sum.hpp"
 #include "support/bytes.hpp"
 #include "support/error.hpp"
 #include "support/log.hpp"
@@ -44,11 +47,26 @@ std::string content_tag(const Recipe& recipe, const std::string& sum) {
   if (recipe.built_in != nullptr && recipe.built_in->needs_first_boot) {
     shape += fmt::format("|{}|{}", first_boot_version, recipe.built_in->packages);
   }
+  if (recipe.medium) shape += fmt::format("|{}", recipe.disks.front().capacity);
   return std::string{content_prefix} + sha256_hex(shape).substr(0, 16);
 }
 
 std::string first_slot(const TemplateRequest& request) {
   return request.disk_controller == "ide" ? "ide0" : "scsi0";
+}
+
+std::string sum_of_file(const fs::path& file, HashKind kind = HashKind::sha256) {
+  return remembered_sum(file, Checksum{kind, {}}.text(), [&] { return file_sum(file, kind); });
+}
+
+/// That of all its files where they lie beside its descriptor.
+std::string sum_of_appliance(const Appliance& appliance) {
+  const auto check = [&] { return check_ova(appliance).sha256; };
+  return appliance.packed ? remembered_sum(appliance.path, "checked ova", check) : check();
+}
+
+std::uint64_t size_of_source(const fs::path& file) {
+  return Window::of_file(file).size();
 }
 
 Recipe recipe_of_file(const TemplateRequest& request, const fs::path& file) {
@@ -64,13 +82,13 @@ Recipe recipe_of_built_in(const TemplateRequest& request, std::string& sum) {
   Recipe recipe;
   if (const auto file = file_of(built_in)) {
     recipe = recipe_of_file(request, *file);
-    sum = file_hash(*file, built_in.kind);
+    sum = sum_of_file(*file, built_in.kind);
     if (!built_in.sum.empty() && sum != built_in.sum) {
       log::info("{}: {} is not the image at {}; it is taken for what it is", built_in.name,
                 file->string(), built_in.url);
     }
   } else if (!built_in.url.empty()) {
-    recipe.disks = {{.slot = first_slot(request), .path = {}}};
+    take_from_web(built_in, first_slot(request), recipe);
     sum = built_in.sum;
   }
   recipe.built_in = &built_in;
@@ -103,13 +121,14 @@ Recipe recipe_of_ova(const TemplateRequest& request, std::string& sum) {
   recipe.title = request.ova.filename().string();
   recipe.name = "inspect-" + plain(request.ova.stem().string());
   recipe.source_tag =
-      fmt::format("ova-{}-{}", plain(request.ova.stem().string()), fs::file_size(request.ova));
+      fmt::format("ova-{}-{}", plain(request.ova.stem().string()), size_of_source(request.ova));
   if (request.disk_controller.empty() && !vm.scsihw.empty()) recipe.scsihw = vm.scsihw;
   const auto slots = slots_of(request, vm);
   for (std::size_t i = 0; i < appliance.disks.size(); ++i) {
     const auto& disk = appliance.disks[i];
     recipe.disks.push_back({.slot = slots.at(i),
                             .path = disk.size == 0 ? fs::path{} : disk.path,
+                            .member = disk.file,
                             .offset = disk.offset,
                             .size = disk.size,
                             .format = disk.format,
@@ -119,8 +138,56 @@ Recipe recipe_of_ova(const TemplateRequest& request, std::string& sum) {
   if (recipe.disks.empty()) {
     throw_bad_input("vm_source_config.ova", request.ova.string(), "its VM has no disk");
   }
-  sum = check_ova(appliance).sha256;
+  if (!is_url(request.ova.string())) sum = sum_of_appliance(appliance);
   return recipe;
+}
+
+Recipe recipe_of_disk(const TemplateRequest& request, std::string& sum) {
+  auto recipe = recipe_of_file(request, request.disk);
+  recipe.source_tag =
+      fmt::format("disk-{}-{}", plain(request.disk.stem().string()), recipe.disks.front().size);
+  if (!is_url(request.disk.string())) sum = sum_of_file(request.disk);
+  return recipe;
+}
+
+Recipe recipe_of_medium(const TemplateRequest& request, const std::string& file) {
+  Recipe recipe;
+  const auto stem = plain(fs::path{file}.stem().string());
+  recipe.title = fs::path{file}.filename().string();
+  recipe.name = "inspect-" + stem;
+  RecipeDisk disk;
+  disk.slot = first_slot(request);
+  disk.capacity = static_cast<std::uint64_t>(request.disk_gb) << 30U;
+  recipe.disks = {std::move(disk)};
+  return recipe;
+}
+
+Recipe recipe_of_iso(const TemplateRequest& request, std::string& sum) {
+  auto recipe = recipe_of_medium(request, request.iso);
+  check_install_medium(request.iso);
+  sum = sum_of_file(request.iso);
+  recipe.medium = {request.iso, install_medium_name(sum), fs::file_size(request.iso)};
+  recipe.source_tag =
+      fmt::format("iso-{}-{}", plain(fs::path{request.iso}.stem().string()), recipe.medium->size);
+  return recipe;
+}
+
+/// What a file of this machine has by now, or what a server will check.
+void take_checksum(const TemplateRequest& request, Recipe& recipe, std::string& sum) {
+  if (!request.checksum) return;
+  const auto& file = !request.ova.empty()    ? request.ova
+                     : !request.disk.empty() ? request.disk
+                                             : fs::path{request.iso};
+  if (is_url(file.string())) {
+    recipe.web = WebSource{file.string(), *request.checksum};
+    sum = request.checksum->hex;
+    return;
+  }
+  const auto& wanted = *request.checksum;
+  const auto seen = wanted.kind == HashKind::sha256 ? sum : sum_of_file(file, wanted.kind);
+  if (seen == wanted.hex) return;
+  throw_bad_input("vm_source_config.checksum", wanted.text(),
+                  fmt::format("{} has {}", file.string(), Checksum{wanted.kind, seen}.text()));
 }
 
 }  // namespace
@@ -129,10 +196,31 @@ RecipeDisk disk_of_file(const fs::path& file, std::string slot) {
   const auto header = read_disk_header(file);
   return {.slot = std::move(slot),
           .path = file,
-          .size = fs::file_size(file),
+          .size = size_of_source(file),
           .format = header.format,
           .compression = header.compression,
           .capacity = header.virtual_size};
+}
+
+void take_from_web(const BuiltIn& built_in, std::string slot, Recipe& recipe) {
+  recipe.web = WebSource{std::string{built_in.url}, {built_in.kind, std::string{built_in.sum}}};
+  recipe.disks = {{.slot = std::move(slot),
+                   .path = recipe.web->url,
+                   .format = DiskFormat::qcow2,
+                   .compression = built_in.is_plain ? Compression::none : Compression::xz}};
+}
+
+Recipe recipe_of_iso_volume(const TemplateRequest& request, pve::VolumeId volume,
+                            std::string_view identity) {
+  auto recipe = recipe_of_medium(request, std::string{volume.rest()});
+  recipe.source_tag = "iso-" + recipe.name.substr(recipe.name.find('-') + 1);
+  recipe.medium =
+      InstallMedium{.path = {}, .file_name = {}, .size = 0, .volume = std::move(volume)};
+  recipe.uefi = request.uefi;
+  recipe.secure_boot = request.secure_boot;
+  recipe.os_type = request.os_type;
+  recipe.content_tag = content_tag(recipe, sha256_hex(identity));
+  return recipe;
 }
 
 Recipe recipe_of_backup(const TemplateRequest& request, pve::VolumeId archive,
@@ -150,27 +238,6 @@ Recipe recipe_of_backup(const TemplateRequest& request, pve::VolumeId archive,
   return recipe;
 }
 
-std::string file_hash(
-    const fs::path& path, HashKind kind,
-    const std::function<void(std::uint64_t done, std::uint64_t total)>& progress) {
-  const auto bytes = Window::of_file(path);
-  Hash sum{kind};
-  for (std::uint64_t at = 0; at < bytes.size();) {
-    const auto piece = bytes.read(at, 1U << 20U);
-    if (piece.empty()) throw_bad_input("file", path.string(), "it was cut off while it was read");
-    sum.update(piece);
-    at += piece.size();
-    if (progress) progress(at, bytes.size());
-  }
-  return sum.hex();
-}
-
-std::string file_sha256(
-    const fs::path& path,
-    const std::function<void(std::uint64_t done, std::uint64_t total)>& progress) {
-  return file_hash(path, HashKind::sha256, progress);
-}
-
 Recipe recipe_of(const TemplateRequest& request) {
   std::string sum;
   Recipe recipe;
@@ -178,12 +245,12 @@ Recipe recipe_of(const TemplateRequest& request) {
     recipe = recipe_of_built_in(request, sum);
   } else if (!request.ova.empty()) {
     recipe = recipe_of_ova(request, sum);
+  } else if (!request.iso.empty()) {
+    recipe = recipe_of_iso(request, sum);
   } else {
-    recipe = recipe_of_file(request, request.disk);
-    sum = file_sha256(request.disk);
-    recipe.source_tag =
-        fmt::format("disk-{}-{}", plain(request.disk.stem().string()), fs::file_size(request.disk));
+    recipe = recipe_of_disk(request, sum);
   }
+  take_checksum(request, recipe, sum);
   recipe.uefi = request.uefi;
   recipe.secure_boot = request.secure_boot;
   recipe.os_type = request.os_type;

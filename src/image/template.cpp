@@ -2,6 +2,7 @@
 
 #include "image/bake.hpp"
 #include "image/built_in.hpp"
+#include "image/install_medium.hpp"
 #include "pve/backup.hpp"
 #include "support/log.hpp"
 
@@ -31,10 +32,11 @@ std::string state_of(const std::filesystem::path& file) {
 }
 
 std::string cache_key(const TemplateRequest& request) {
-  return fmt::format("{}|{}|{}|{}|{}|{}|{}|{}|{}|{}", request.built_in, request.existing_tag,
-                     request.existing_backup, state_of(request.ova), state_of(request.disk),
-                     request.uefi, request.secure_boot, request.disk_controller, request.os_type,
-                     request.storage.value_or(""));
+  return fmt::format(
+      "{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}", request.built_in, request.existing_tag,
+      request.existing_backup, state_of(request.ova), state_of(request.disk), request.uefi,
+      request.secure_boot, request.disk_controller, request.os_type, request.storage.value_or(""),
+      request.checksum ? request.checksum->text() : "", state_of(request.iso), request.disk_gb);
 }
 
 /// What people brought boots as it boots.
@@ -169,8 +171,17 @@ awaitable<Template> Templates::find_or_restore(const TemplateRequest& request) {
   co_return *std::move(made);
 }
 
+awaitable<Recipe> Templates::read_recipe(const TemplateRequest& request) {
+  if (!is_iso_volume(request.iso)) {
+    co_return co_await run_in_pool(client_.pool(), [&] { return recipe_of(request); });
+  }
+  const auto medium = co_await find_medium(client_, node_, pve::VolumeId::parse(request.iso));
+  co_return recipe_of_iso_volume(
+      request, medium.id, fmt::format("{}|{}|{}", medium.id.text(), medium.size, medium.created));
+}
+
 awaitable<Template> Templates::find_or_bake(const TemplateRequest& request) {
-  auto recipe = co_await run_in_pool(client_.pool(), [&] { return recipe_of(request); });
+  auto recipe = co_await read_recipe(request);
   const auto vms = co_await pve::qemu::list(client_, node_);
   if (!recipe.content_tag.empty()) {
     if (auto made = co_await find_made(recipe, vms)) co_return *std::move(made);

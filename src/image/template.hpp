@@ -44,6 +44,7 @@ class Templates {
 
   awaitable<Template> find_existing(const TemplateRequest& request);
   awaitable<Template> find_or_restore(const TemplateRequest& request);
+  awaitable<Recipe> read_recipe(const TemplateRequest& request);
   awaitable<Template> find_or_bake(const TemplateRequest& request);
   awaitable<std::optional<Template>> find_made(const Recipe& recipe, const Vms& vms);
   Kitchen kitchen_for(const TemplateRequest& request) const;

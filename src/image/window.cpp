@@ -1,5 +1,7 @@
 #include "image/window.hpp"
 
+#include "image/download.hpp"
+#include "image/web_parts.hpp"
 #include "support/error.hpp"
 
 #include <fmt/format.h>
@@ -64,11 +66,19 @@ Window::Window(std::shared_ptr<const Read> read, std::uint64_t offset, std::uint
 
 Window Window::of_file(const std::filesystem::path& path, std::uint64_t offset,
                        std::uint64_t size) {
-  const auto file = std::make_shared<const OpenFile>(path);
-  const auto whole = size_of(*file, path);
-  auto read = [file, name = path.string()](std::uint64_t at, std::size_t count) {
-    return read_at(*file, name, at, count);
-  };
+  std::uint64_t whole = 0;
+  Read read;
+  if (is_url(path.string())) {
+    const auto file = std::make_shared<WebParts>(path.string());
+    whole = file->size();
+    read = [file](std::uint64_t at, std::size_t count) { return file->read(at, count); };
+  } else {
+    const auto file = std::make_shared<const OpenFile>(path);
+    whole = size_of(*file, path);
+    read = [file, name = path.string()](std::uint64_t at, std::size_t count) {
+      return read_at(*file, name, at, count);
+    };
+  }
   const auto start = std::min(offset, whole);
   return Window{std::make_shared<const Read>(std::move(read)), start, std::min(size, whole - start),
                 path.filename().string()};

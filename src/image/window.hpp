@@ -9,12 +9,14 @@
 
 namespace px::image {
 
-/// Bytes that are read by their place: a file, a part of one (a member of an OVA), or memory.
+/// Bytes that are read by their place: a file here or in the web, a part of one (a member of an
+/// OVA), or memory.
 /// Copies share the open file. Its reads block: run_in_pool().
 class Window {
  public:
   /// `size` at most, from `offset` on, as far as the file goes. Throws Error{bad_input} when the
-  /// file can't be opened or is no regular file (a block device has no size to speak of).
+  /// file can't be opened or is no regular file (a block device has no size to speak of). A URL is
+  /// a path, too: see WebParts.
   static Window of_file(const std::filesystem::path& path, std::uint64_t offset = 0,
                         std::uint64_t size = to_the_end);
   /// `bytes` must outlive it.

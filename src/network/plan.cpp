@@ -1,5 +1,6 @@
 #include "network/plan.hpp"
 
+#include "network/native_options.hpp"
 #include "support/error.hpp"
 #include "support/json.hpp"
 
@@ -34,6 +35,7 @@ struct RawSubnet {
   std::string gateway;
   bool snat = false;
   std::vector<RawRange> dhcp_ranges;
+  boost::json::object extra_proxmox_native_config;
 };
 template <class V>
 void describe(V& visit, RawSubnet& subnet) {
@@ -41,16 +43,19 @@ void describe(V& visit, RawSubnet& subnet) {
   visit("gateway", subnet.gateway);
   visit("snat", subnet.snat);
   visit("dhcp_ranges", subnet.dhcp_ranges);
+  visit("extra_proxmox_native_config", subnet.extra_proxmox_native_config);
 }
 
 struct RawVnet {
   std::optional<std::string> alias;
   std::vector<RawSubnet> subnets;
+  boost::json::object extra_proxmox_native_config;
 };
 template <class V>
 void describe(V& visit, RawVnet& vnet) {
   visit("alias", vnet.alias);
   visit("subnets", vnet.subnets);
+  visit("extra_proxmox_native_config", vnet.extra_proxmox_native_config);
 }
 
 struct RawSdn {
@@ -58,6 +63,7 @@ struct RawSdn {
   bool use_pve_ipam_dnsnmasq = true;
   std::string isolation = "closed";
   boost::json::value egress = "all";
+  boost::json::object extra_proxmox_native_config;
 };
 template <class V>
 void describe(V& visit, RawSdn& sdn) {
@@ -65,6 +71,7 @@ void describe(V& visit, RawSdn& sdn) {
   visit("use_pve_ipam_dnsnmasq", sdn.use_pve_ipam_dnsnmasq);
   visit("isolation", sdn.isolation);
   visit("egress", sdn.egress);
+  visit("extra_proxmox_native_config", sdn.extra_proxmox_native_config);
 }
 
 // --- its rules -----------------------------------------------------------------------------------
@@ -111,6 +118,7 @@ PlannedSubnet plan_subnet(const std::string& field, const RawSubnet& raw) {
     subnet.dhcp_ranges.push_back(
         plan_range(fmt::format("{}.dhcp_ranges[{}]", field, i), raw.dhcp_ranges[i], subnet));
   }
+  subnet.options = parse_native_options(NativeKind::subnet, field, raw.extra_proxmox_native_config);
   return subnet;
 }
 
@@ -157,6 +165,8 @@ Plan plan_configured(const RawSdn& raw) {
   }
   Plan plan;
   plan.dhcp = raw.use_pve_ipam_dnsnmasq;
+  plan.zone_options =
+      parse_native_options(NativeKind::zone, "sdn_config", raw.extra_proxmox_native_config);
   std::set<std::string> aliases;
   for (std::size_t i = 0; i < raw.vnet_configs.size(); ++i) {
     const auto field = fmt::format("sdn_config.vnet_configs[{}]", i);
@@ -166,6 +176,8 @@ Plan plan_configured(const RawSdn& raw) {
       throw_bad_input(field + ".alias", *vnet.alias, "another VNet has it");
     }
     plan.vnets.push_back({vnet.alias.value_or("")});
+    plan.vnets.back().options =
+        parse_native_options(NativeKind::vnet, field, vnet.extra_proxmox_native_config);
     for (std::size_t j = 0; j < vnet.subnets.size(); ++j) {
       const auto name = fmt::format("{}.subnets[{}]", field, j);
       auto subnet = plan_subnet(name, vnet.subnets[j]);
@@ -220,15 +232,29 @@ void check_fixed_address(const Plan& plan, const Card& card) {
 
 }  // namespace
 
+namespace {
+
+/// With their lengths, so that no value looks like another option.
+std::string key_of(const NativeOptions& options) {
+  std::string out;
+  for (const auto& [option, value] : options) {
+    out += fmt::format(" {}={}:{}", option, value.size(), value);
+  }
+  return out;
+}
+
+}  // namespace
+
 std::string Plan::key() const {
   std::string out = automatic ? "auto" : dhcp ? "dhcp" : "static";
-  out += ' ' + isolation.key();
+  out += ' ' + isolation.key() + key_of(zone_options);
   for (const auto& vnet : vnets) {
-    out += fmt::format("\n{}", vnet.alias);
+    out += fmt::format("\n{}{}", vnet.alias, key_of(vnet.options));
     for (const auto& subnet : vnet.subnets) {
       out +=
           fmt::format("\n {} {} {}", subnet.cidr.text(), subnet.gateway.to_string(), subnet.snat);
       for (const auto& range : subnet.dhcp_ranges) out += " " + text_of(range);
+      out += key_of(subnet.options);
     }
   }
   return out;

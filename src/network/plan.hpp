@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 /// What networks a sample asks for, read from its configuration and checked. Pure: nothing here
@@ -19,16 +20,21 @@ struct DhcpRange {
   Address end;
 };
 
+/// Option and value, as the API takes them.
+using NativeOptions = std::vector<std::pair<std::string, std::string>>;
+
 struct PlannedSubnet {
   Cidr cidr;
   Address gateway;
   bool snat = false;
   std::vector<DhcpRange> dhcp_ranges{};
+  NativeOptions options{};
 };
 
 struct PlannedVnet {
   std::string alias;  ///< empty: none can name it
   std::vector<PlannedSubnet> subnets{};
+  NativeOptions options{};
 };
 
 /// The networks of one sample.
@@ -39,6 +45,7 @@ struct Plan {
   bool dhcp = false;
   std::vector<PlannedVnet> vnets{};  ///< empty: `sdn_config` is None
   Isolation isolation{};
+  NativeOptions zone_options{};
 
   /// Plans with the same key can take each other's networks.
   std::string key() const;

@@ -36,6 +36,7 @@ awaitable<void> add_host_ranges(pve::Client& client, const pve::NodeName& node,
 sdn::NewSubnet subnet_of(const NetworkSet& set, std::size_t vnet, const PlannedSubnet& plan) {
   sdn::NewSubnet out{set.vnets[vnet], set.zone, plan.cidr.text(), plan.gateway.to_string(),
                      plan.snat};
+  out.more = plan.options;
   for (const auto& range : plan.dhcp_ranges) {
     out.dhcp_ranges.push_back({range.start.to_string(), range.end.to_string()});
   }
@@ -46,7 +47,8 @@ awaitable<void> create_vnets(pve::Client& client, const NetworkSet& set, const s
                              const sdn::Change& change) {
   for (std::size_t i = 0; i < set.vnets.size(); ++i) {
     const auto& plan = set.plan.vnets[i];
-    co_await sdn::create_vnet(client, set.vnets[i], set.zone, mark_alias(plan.alias, run), change);
+    co_await sdn::create_vnet(client, set.vnets[i], set.zone, mark_alias(plan.alias, run), change,
+                              plan.options);
     for (const auto& subnet : plan.subnets) {
       co_await sdn::create_subnet(client, subnet_of(set, i, subnet), change);
     }
@@ -249,7 +251,7 @@ std::vector<Remains> ours_of(const std::vector<sdn::Zone>& zones,
 
 awaitable<void> create(pve::Client& client, NetworkSet set, std::string run,
                        std::vector<Cidr> foreign, sdn::Change change) {
-  co_await sdn::create_zone(client, set.zone, set.plan.dhcp, change);
+  co_await sdn::create_zone(client, set.zone, set.plan.dhcp, change, set.plan.zone_options);
   std::optional<Error> taken;
   try {
     co_await create_vnets(client, set, run, change);

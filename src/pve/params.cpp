@@ -1,6 +1,7 @@
 #include "pve/params.hpp"
 
 #include "support/bytes.hpp"
+#include "support/error.hpp"
 
 #include <boost/json.hpp>
 
@@ -48,6 +49,18 @@ std::string Params::json() const {
     for (const auto& value : item.values) slot.get_array().emplace_back(value);
   }
   return boost::json::serialize(out);
+}
+
+Params& Params::add_all(const std::vector<std::pair<std::string, std::string>>& options) {
+  for (const auto& [name, value] : options) add(name, value);
+  return *this;
+}
+
+std::string option_text(std::string_view field, const boost::json::value& value) {
+  if (value.is_string()) return std::string{value.get_string()};
+  if (value.is_bool()) return value.get_bool() ? "1" : "0";
+  if (value.is_number()) return boost::json::serialize(value);
+  throw_bad_input(field, boost::json::serialize(value), "it is a text, a number or a boolean");
 }
 
 }  // namespace px::pve

@@ -1,6 +1,8 @@
 #pragma once
 #include "pve/ids.hpp"
 
+#include <boost/json/value.hpp>
+
 #include <concepts>
 #include <optional>
 #include <string>
@@ -44,6 +46,8 @@ class Params {
   }
   /// An array, even of one item. Empty: adds nothing.
   Params& add_list(std::string name, std::vector<std::string> values);
+  /// Options and their values.
+  Params& add_all(const std::vector<std::pair<std::string, std::string>>& options);
   /// Bytes for a guest (`input-data`, `content`): each byte becomes one character
   /// (pve-facts section 9). Such a call goes as JSON, which is smaller than percent-encoding.
   Params& add_bytes(std::string name, std::string_view bytes);
@@ -65,5 +69,9 @@ class Params {
   std::vector<Item> items_;
   bool has_bytes_ = false;
 };
+
+/// What a configuration gives for an option, as the API takes it. Throws Error{bad_input} naming
+/// `field` unless it is a text, a number or a boolean.
+std::string option_text(std::string_view field, const boost::json::value& value);
 
 }  // namespace px::pve

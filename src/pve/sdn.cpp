@@ -155,10 +155,12 @@ awaitable<std::vector<Zone>> zones(Client& client) {
   co_return out;
 }
 
-awaitable<void> create_zone(Client& client, ZoneId zone, bool with_dhcp, Change change) {
+awaitable<void> create_zone(Client& client, ZoneId zone, bool with_dhcp, Change change,
+                            Options more) {
   Params params;
   params.add("type", "simple").add("zone", zone);
   if (with_dhcp) params.add("ipam", "pve").add("dhcp", "dnsmasq");
+  params.add_all(more);
   params.add("lock-token", change.token);
   auto is_there = [&client, &zone]() -> awaitable<bool> {
     const auto all = co_await zones(client);
@@ -187,9 +189,9 @@ awaitable<std::vector<Vnet>> vnets(Client& client) {
 }
 
 awaitable<void> create_vnet(Client& client, VnetId vnet, ZoneId zone, std::string alias,
-                            Change change) {
+                            Change change, Options more) {
   Params params;
-  params.add("vnet", vnet).add("zone", zone).add_if(!alias.empty(), "alias", alias);
+  params.add("vnet", vnet).add("zone", zone).add_if(!alias.empty(), "alias", alias).add_all(more);
   params.add("lock-token", change.token);
   auto is_there = [&]() -> awaitable<bool> {
     const auto all = co_await vnets(client);
@@ -234,7 +236,7 @@ awaitable<void> create_subnet(Client& client, NewSubnet subnet, Change change) {
   for (const auto& range : subnet.dhcp_ranges) {
     ranges.push_back(fmt::format("start-address={},end-address={}", range.start, range.end));
   }
-  params.add_list("dhcp-range", std::move(ranges));
+  params.add_list("dhcp-range", std::move(ranges)).add_all(subnet.more);
   params.add("lock-token", change.token);
   auto is_there = [&]() -> awaitable<bool> {
     const auto all = co_await subnets(client, subnet.vnet);

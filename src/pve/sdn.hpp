@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 /// Software-defined networks: /cluster/sdn and /nodes/{node}/sdn. Source: pve-network
@@ -20,6 +21,9 @@ enum class State : std::uint8_t { applied, created, changed, deleted };
 
 /// The lock's token goes with each write while the lock is held. None: a server before 9.0.
 using LockToken = std::optional<std::string>;
+
+/// Of a zone, a VNet or a subnet: in the API's words, and their values.
+using Options = std::vector<std::pair<std::string, std::string>>;
 
 struct Change {
   LockToken token{};
@@ -43,8 +47,9 @@ struct Zone {
 /// Pending ones too. Needs SDN.Audit; lists what the caller may see.
 awaitable<std::vector<Zone>> zones(Client& client);
 /// A simple zone. `with_dhcp`: addresses by Proxmox VE's IPAM, given out by dnsmasq.
-/// already_exists: take another name.
-awaitable<void> create_zone(Client& client, ZoneId zone, bool with_dhcp, Change change);
+/// `more`: any other options. already_exists: take another name.
+awaitable<void> create_zone(Client& client, ZoneId zone, bool with_dhcp, Change change,
+                            Options more = {});
 awaitable<void> remove_zone(Client& client, ZoneId zone, Change change);
 
 /// --- VNets -------------------------------------------------------------------------------------
@@ -57,9 +62,9 @@ struct Vnet {
 };
 awaitable<std::vector<Vnet>> vnets(Client& client);
 /// `alias`: at most 256 letters, digits, blanks and `()*+,-./:;<=>?@[\]^_` (pve-practice section
-/// 7); empty for none. already_exists: take another name.
+/// 7); empty for none. `more`: any other options. already_exists: take another name.
 awaitable<void> create_vnet(Client& client, VnetId vnet, ZoneId zone, std::string alias,
-                            Change change);
+                            Change change, Options more = {});
 /// Errc::server while it has subnets. A VM that uses it is not noticed.
 awaitable<void> remove_vnet(Client& client, VnetId vnet, Change change);
 
@@ -85,6 +90,7 @@ struct NewSubnet {
     std::string start, end;
   };
   std::vector<Range> dhcp_ranges{};
+  Options more{};
 };
 awaitable<void> create_subnet(Client& client, NewSubnet subnet, Change change);
 /// Errc::server while an address of it is booked.

@@ -136,6 +136,12 @@ awaitable<std::vector<Volume>> content(Client& client, NodeName node, StorageId 
   co_return out;
 }
 
+awaitable<std::string> path_of(Client& client, NodeName node, VolumeId volume) {
+  const auto data = co_await client.get(fmt::format(
+      "/nodes/{}/storage/{}/content/{}", node, volume.storage(), percent_encode(volume.text())));
+  co_return json::text_at(data, "path");
+}
+
 awaitable<Upid> delete_volume(Client& client, NodeName node, VolumeId volume, Deadline deadline) {
   const auto data =
       co_await client.del(fmt::format("/nodes/{}/storage/{}/content/{}", node, volume.storage(),
@@ -191,12 +197,12 @@ awaitable<Upid> download_url(Client& client, UrlDownload what, Deadline deadline
   params.add("content", what.content)
       .add("filename", what.file_name)
       .add("url", what.url)
-      .add("checksum", what.checksum)
       .add("checksum-algorithm", what.checksum_algorithm)
+      .add("checksum", what.checksum)
       .add("verify-certificates", true);
   const auto data = co_await client.post(
       fmt::format("/nodes/{}/storage/{}/download-url", what.node, what.storage), std::move(params),
-      {.deadline = deadline, .doing = fmt::format("download {} on {}", what.url, what.node)});
+      {.deadline = deadline, .doing = fmt::format("download {} to {}", what.url, what.storage)});
   if (!data.is_string()) throw Error{Errc::protocol, "the answer to a download names no task"};
   auto upid = Upid::parse(std::string_view{data.get_string()});
   client.remember(upid);

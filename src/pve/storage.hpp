@@ -37,6 +37,9 @@ struct Volume {
 awaitable<std::vector<Volume>> content(Client& client, NodeName node, StorageId storage,
                                        std::string content_type);
 
+/// Where a volume lies on its node: a file's path, or a block device's.
+awaitable<std::string> path_of(Client& client, NodeName node, VolumeId volume);
+
 /// Starts to remove a volume; wait_for_task() when it matters that it is gone. One that isn't there
 /// is fine, so the call is repeated when its answer is lost.
 awaitable<Upid> delete_volume(Client& client, NodeName node, VolumeId volume, Deadline deadline);
@@ -59,18 +62,19 @@ awaitable<Upid> upload(Client& client, Upload what, BodySource& source, Deadline
 struct UrlDownload {
   NodeName node;
   StorageId storage;
-  std::string content;    ///< iso, import, vztmpl
-  std::string file_name;  ///< as in Upload
-  std::string url;        ///< http or https; certificates are checked
-  std::string checksum;   ///< hexadecimal
-  std::string checksum_algorithm;
+  std::string content;             ///< iso, import, vztmpl
+  std::string file_name;           ///< as in Upload
+  std::string url;                 ///< http or https; certificates are checked
+  std::string checksum_algorithm;  ///< sha256, sha512
+  std::string checksum;            ///< hexadecimal
 };
 /// Bytes behind a URL, as the node sees them; 0 when its server doesn't say. Errc::server: the node
-/// can't reach it. Needs Sys.AccessNetwork on the node.
+/// can't reach it. Takes the same rights as download_url().
 awaitable<std::int64_t> size_of_url(Client& client, NodeName node, std::string url,
                                     Deadline deadline);
-/// Starts the download; the task's end says whether it came whole (pve-facts section 10). Sent
-/// once: a second one would find the first one's file and fail.
+/// Starts to download a file on the server itself; the task's end says whether it came whole. It
+/// fails when there is a file of that name (pve-facts section 10), so it is sent once.
+/// Errc::forbidden: it takes Sys.Audit and Sys.Modify, or Sys.AccessNetwork.
 awaitable<Upid> download_url(Client& client, UrlDownload what, Deadline deadline);
 
 /// The volume an upload makes: `local:iso/a.iso`.

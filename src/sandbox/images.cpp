@@ -15,7 +15,7 @@ namespace {
 using namespace std::chrono_literals;
 using image::Inventory;
 using image::MadeTemplate;
-using image::StoredSeed;
+using image::StoredMedium;
 using image::UploadedFile;
 using Item = ImageChoice::Item;
 
@@ -45,8 +45,9 @@ std::string reason_to_keep(const UploadedFile& file, const LifeOf& life_of) {
                                : "";
 }
 
-std::string reason_to_keep(const StoredSeed& seed, const LifeOf& /*life_of*/) {
-  return seed.users.empty() ? "" : vms_text(seed.users, "has it in a drive", "have it in drives");
+std::string reason_to_keep(const StoredMedium& medium, const LifeOf& /*life_of*/) {
+  return medium.users.empty() ? ""
+                              : vms_text(medium.users, "has it in a drive", "have it in drives");
 }
 
 Item item_of(const MadeTemplate& made) {
@@ -59,8 +60,8 @@ Item item_of(const UploadedFile& file) {
 }
 
 /// Whoever needs it next uploads it again.
-Item item_of(const StoredSeed& seed) {
-  return {"seed " + seed.volume.text(), "no VM has it", std::nullopt, seed.volume};
+Item item_of(const StoredMedium& medium) {
+  return {"medium " + medium.volume.text(), "no VM has it", std::nullopt, medium.volume};
 }
 
 template <class T>
@@ -90,7 +91,7 @@ ImageChoice unused_images(const Inventory& inventory, const LifeOf& life_of) {
   ImageChoice out;
   for (const auto& made : inventory.templates) choose(made, life_of, out);
   for (const auto& file : inventory.uploads) choose(file, life_of, out);
-  for (const auto& seed : inventory.seeds) choose(seed, life_of, out);
+  for (const auto& medium : inventory.media) choose(medium, life_of, out);
   return out;
 }
 
@@ -112,10 +113,10 @@ ImageChoice named_images(const Inventory& inventory, const std::vector<std::stri
       found = true;
       choose(file, life_of, out);
     }
-    for (const auto& seed : inventory.seeds) {
-      if (seed.volume.text() != name) continue;
+    for (const auto& medium : inventory.media) {
+      if (medium.volume.text() != name) continue;
       found = true;
-      choose(seed, life_of, out);
+      choose(medium, life_of, out);
     }
     if (!found) out.unknown.push_back(name);
   }

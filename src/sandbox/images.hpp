@@ -23,11 +23,11 @@ struct ImageChoice {
   std::vector<std::string> unknown;  ///< names that this server doesn't have
 };
 
-/// What nothing uses: templates that no VM is a clone of, what makers left that are dead, and seeds
+/// What nothing uses: templates that no VM is a clone of, what makers left that are dead, and media
 /// that no VM has.
 ImageChoice unused_images(const image::Inventory& inventory, const LifeOf& life_of);
 
-/// Those of these names: VMIDs, tags, or volumes of uploads and seeds. Kept: what VMs use, or
+/// Those of these names: VMIDs, tags, or volumes of uploads and media. Kept: what VMs use, or
 /// a run that is not dead is making.
 ImageChoice named_images(const image::Inventory& inventory, const std::vector<std::string>& names,
                          const LifeOf& life_of);

@@ -70,13 +70,6 @@ std::string field_of(const VmSpec& vm, std::string_view option) {
   return fmt::format("{}.extra_proxmox_native_config.{}", vm.field, option);
 }
 
-std::string text_of(const std::string& field, const json::value& value) {
-  if (value.is_string()) return std::string{value.get_string()};
-  if (value.is_bool()) return value.get_bool() ? "1" : "0";
-  if (value.is_number()) return boost::json::serialize(value);
-  throw_bad_input(field, boost::json::serialize(value), "it is a text, a number or a boolean");
-}
-
 /// A number that no server gives by itself. A VM that has it all the same is not changed, for no
 /// configuration has this digest.
 constexpr std::int64_t nobodys_vmid = 999'999'999;
@@ -88,7 +81,7 @@ NativeOptions native_options(const VmSpec& vm) {
   NativeOptions out;
   for (const auto& [option, value] : vm.extra_proxmox_native_config) {
     const std::string name{option};
-    const auto text = text_of(field_of(vm, name), value);
+    const auto text = pve::option_text(field_of(vm, name), value);
     const auto instead = instead_of(vm, name, text);
     if (!instead.empty()) throw_bad_input(field_of(vm, name), text, instead);
     out.emplace_back(name, text);

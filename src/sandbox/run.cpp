@@ -1,7 +1,9 @@
 #include "sandbox/run.hpp"
 
+#include "network/native_options.hpp"
 #include "sandbox/cleanup.hpp"
 #include "sandbox/native_options.hpp"
+#include "sandbox/web_sources.hpp"
 #include "support/bytes.hpp"
 #include "support/log.hpp"
 
@@ -60,6 +62,7 @@ awaitable<void> prepare_host(std::shared_ptr<Host> host, const Spec& spec) {
       if (!card.vnet) co_await host->existing_vnet(card, spec.networks);
     }
   }
+  co_await network::check_network_options(host->client(), spec.networks);
   for (const auto& vm : spec.vms) {
     co_await host->check_places(vm);
     co_await check_native_options(host->client(), host->node(), vm);
@@ -78,6 +81,18 @@ awaitable<void> prepare_host(std::shared_ptr<Host> host, const Spec& spec) {
 
 Run::Run(asio::any_io_executor executor, asio::thread_pool& pool, Environment environment)
     : executor_{std::move(executor)}, pool_{pool}, environment_{std::move(environment)} {}
+
+awaitable<Spec> Run::read(std::string spec_json) {
+  const auto known = of_the_web_.find(spec_json);
+  if (known != of_the_web_.end()) co_return known->second;
+  if (!names_web_sources(spec_json)) {
+    co_return co_await run_in_pool(pool_, [&] { return parse_spec(spec_json); });
+  }
+  const auto text = co_await fetch_sources(pool_, spec_json);
+  auto spec = co_await run_in_pool(pool_, [&] { return parse_spec(text); });
+  of_the_web_.insert_or_assign(std::move(spec_json), spec);
+  co_return spec;
+}
 
 std::vector<std::shared_ptr<Host>> Run::hosts_for(const Spec& spec) {
   std::vector<std::shared_ptr<Host>> out;
@@ -101,7 +116,7 @@ void Run::end_life() {
 }
 
 awaitable<void> Run::prepare(std::string spec_json) {
-  const Spec spec = co_await run_in_pool(pool_, [&] { return parse_spec(spec_json); });
+  const Spec spec = co_await read(spec_json);
   show_life();
   const auto hosts = hosts_for(spec);
   std::exception_ptr failure;
@@ -138,7 +153,7 @@ awaitable<void> Run::remove_networks() {
 
 awaitable<std::shared_ptr<Sandbox>> Run::bring_up(std::string spec_json, std::string task,
                                                   std::string sample) {
-  const Spec spec = co_await run_in_pool(pool_, [&] { return parse_spec(spec_json); });
+  const Spec spec = co_await read(spec_json);
   const auto hosts = hosts_for(spec);
   const auto host = *std::min_element(
       hosts.begin(), hosts.end(), [](const auto& a, const auto& b) { return a->live < b->live; });

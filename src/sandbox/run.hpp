@@ -36,6 +36,8 @@ class Run {
   awaitable<std::vector<std::string>> sweep(bool cleanup);
 
  private:
+  /// Fetches what it names in the web, once for all samples.
+  awaitable<Spec> read(std::string spec_json);
   std::vector<std::shared_ptr<Host>> hosts_for(const Spec& spec);
   awaitable<void> remove_networks();
   void show_life();
@@ -47,6 +49,7 @@ class Run {
   RunId id_ = RunId::make();
   std::map<std::string, std::shared_ptr<Host>> hosts_;
   std::vector<std::shared_ptr<Sandbox>> sandboxes_;
+  std::map<std::string, Spec> of_the_web_;  ///< by their JSON
   bool looked_for_dead_ = false;
   int prepared_ = 0;                   ///< configurations whose networks are kept
   std::optional<LifeSign> life_sign_;  ///< while something of it may be on a server

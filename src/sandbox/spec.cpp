@@ -2,6 +2,8 @@
 
 #include "guest/windows/helper.hpp"
 #include "image/appliance_vm.hpp"
+#include "image/download.hpp"
+#include "image/install_medium.hpp"
 #include "image/ova.hpp"
 #include "sandbox/native_options.hpp"
 #include "support/error.hpp"
@@ -21,6 +23,8 @@ void describe(V& visit, VmSourceSpec& s) {
   visit("built_in", s.built_in);
   visit("ova", s.ova);
   visit("disk", s.disk);
+  visit("iso", s.iso);
+  visit("checksum", s.checksum);
   visit("existing_vm_template_tag", s.existing_vm_template_tag);
   visit("existing_backup_name", s.existing_backup_name);
 }
@@ -122,9 +126,16 @@ std::vector<std::pair<std::string_view, std::string>> named_in(const VmSourceSpe
   add("built_in", source.built_in);
   add("ova", source.ova);
   add("disk", source.disk);
+  add("iso", source.iso);
   add("existing_vm_template_tag", source.existing_vm_template_tag);
   add("existing_backup_name", source.existing_backup_name);
   return out;
+}
+
+void check_url(const std::string& field, const std::string& url, const VmSourceSpec& source) {
+  if (!source.checksum) {
+    throw_bad_input(field, image::shown_url(url), "it was not fetched; it needs a checksum");
+  }
 }
 
 void check_source(const std::string& field, const VmSourceSpec& source) {
@@ -132,13 +143,25 @@ void check_source(const std::string& field, const VmSourceSpec& source) {
   if (named.size() != 1) {
     throw Error{Errc::bad_input,
                 fmt::format("{}: names {} sources; exactly one of built_in, ova, disk, "
-                            "existing_vm_template_tag, existing_backup_name is needed",
+                            "iso, existing_vm_template_tag, existing_backup_name is needed",
                             field, named.size())};
   }
   const auto& [name, value] = named.front();
   if (value.empty()) throw_bad_input(field, "", "the source has no name");
+  const bool is_file =
+      name == "ova" || name == "disk" || (name == "iso" && !image::is_iso_volume(value));
+  if (source.checksum) {
+    image::parse_checksum(field + ".checksum", *source.checksum);
+    if (!is_file)
+      throw_bad_input(field + ".checksum", *source.checksum,
+                      "only a file behind ova, disk or iso has one");
+  }
+  if (is_file && image::is_url(value)) {
+    check_url(fmt::format("{}.{}", field, name), value, source);
+    return;
+  }
   std::error_code error;
-  if ((name == "ova" || name == "disk") && !std::filesystem::is_regular_file(value, error)) {
+  if (is_file && !std::filesystem::is_regular_file(value, error)) {
     throw_bad_input(fmt::format("{}.{}", field, name), value,
                     error ? error.message() : "it is no file");
   }
@@ -186,6 +209,7 @@ VmSpec defaults_of_ova(const std::string& file) {
   vm.secure_boot = appliance.machine.secure_boot;
   vm.os_type = shape.os_type;
   if (!shape.nic_models.empty()) vm.nic_controller = shape.nic_models.front();
+  for (const auto& nic : appliance.machine.nics) vm.source_networks.push_back(nic.network);
   return vm;
 }
 
@@ -196,7 +220,7 @@ VmSpec read_vm(const std::string& field, const json::value& from) {
   if (ova != nullptr && ova->is_string()) {
     const std::string file{ova->get_string()};
     VmSourceSpec named;
-    named.ova = file;
+    json::read_over(named, *source, field + ".vm_source_config");
     check_source(field + ".vm_source_config", named);
     vm = defaults_of_ova(file);
   }
@@ -205,23 +229,44 @@ VmSpec read_vm(const std::string& field, const json::value& from) {
   return vm;
 }
 
+/// Where an OVA's cards are in several networks and each of these is a VNet of the sample by its
+/// name, that is what was meant. Else nothing tells which is which.
+bool names_vnets(const network::Plan& plan, const std::vector<std::string>& networks) {
+  const std::set<std::string> different{networks.begin(), networks.end()};
+  return different.size() > 1 && std::ranges::all_of(different, [&](const std::string& name) {
+           return !name.empty() &&
+                  std::ranges::find(plan.vnets, name, &network::PlannedVnet::alias) !=
+                      plan.vnets.end();
+         });
+}
+
+/// What `nics` says, or an OVA in its place.
+std::optional<std::vector<network::NicConfig>> nics_of(const network::Plan& plan,
+                                                       const VmSpec& vm) {
+  if (vm.nics || !names_vnets(plan, vm.source_networks)) return vm.nics;
+  std::vector<network::NicConfig> out;
+  for (const auto& name : vm.source_networks) out.push_back({name, std::nullopt, std::nullopt});
+  return out;
+}
+
 /// The cards of one VM. `nics` left out: one in the first VNet, where there is one; a template that
 /// people brought keeps its own.
 std::optional<std::vector<network::Card>> cards_of(const network::Plan& plan,
                                                    const std::string& field, const VmSpec& vm) {
-  const auto nics = field + ".nics";
+  const auto path = field + ".nics";
   const bool keeps_its_own = vm.vm_source_config.existing_vm_template_tag.has_value() ||
                              vm.vm_source_config.existing_backup_name.has_value();
   if (!vm.nics && keeps_its_own) return std::nullopt;
   std::vector<network::Card> cards;
-  if (!vm.nics && !plan.vnets.empty()) cards.push_back(network::first_card(nics));
-  if (!vm.nics) return cards;
-  if (vm.nics->size() > most_cards) {
-    throw_bad_input(nics, fmt::format("{} cards", vm.nics->size()),
+  const auto nics = nics_of(plan, vm);
+  if (!nics && !plan.vnets.empty()) cards.push_back(network::first_card(path));
+  if (!nics) return cards;
+  if (nics->size() > most_cards) {
+    throw_bad_input(path, fmt::format("{} cards", nics->size()),
                     fmt::format("a VM has at most {}", most_cards));
   }
-  for (std::size_t i = 0; i < vm.nics->size(); ++i) {
-    cards.push_back(network::plan_card(plan, fmt::format("{}[{}]", nics, i), (*vm.nics)[i]));
+  for (std::size_t i = 0; i < nics->size(); ++i) {
+    cards.push_back(network::plan_card(plan, fmt::format("{}[{}]", path, i), (*nics)[i]));
   }
   return cards;
 }

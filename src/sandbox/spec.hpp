@@ -19,8 +19,10 @@ namespace px::sandbox {
 /// Where a VM's disk comes from: exactly one is set.
 struct VmSourceSpec {
   std::optional<std::string> built_in;
-  std::optional<std::string> ova;   ///< a file of this machine
-  std::optional<std::string> disk;  ///< a file of this machine
+  std::optional<std::string> ova;       ///< a file of this machine, or a URL
+  std::optional<std::string> disk;      ///< a file of this machine, or a URL
+  std::optional<std::string> iso;       ///< a file of this machine, a URL, or a server's volume
+  std::optional<std::string> checksum;  ///< of the file behind `ova`, `disk` or `iso`
   std::optional<std::string> existing_vm_template_tag;
   std::optional<std::string> existing_backup_name;
 
@@ -53,7 +55,8 @@ struct VmSpec {
   std::optional<CloudInitSpec> cloud_init;
   json::object extra_proxmox_native_config;  ///< texts, numbers, booleans
 
-  std::string field;  ///< "vms_config[0]", for messages
+  std::string field;                         ///< "vms_config[0]", for messages
+  std::vector<std::string> source_networks;  ///< of an OVA's cards, in their order
   /// From `nics`: the cards that it has; none = those of its template stay.
   std::optional<std::vector<network::Card>> cards;
   /// From `cloud_init` and `name`.
@@ -87,9 +90,10 @@ struct Spec {
   bool verify_isolation = false;
 };
 
-/// Reads and checks; of an OVA its headers, for what the configuration leaves out is as it says:
-/// blocks for that long (run_in_pool()). Throws Error{bad_input} naming the field, its value and
-/// what would be right; Error{unsupported} for what this version can't do.
+/// Reads and checks; of an OVA (also in the web: fetch_sources()) its headers, for what the
+/// configuration leaves out is as it says: blocks for that long (run_in_pool()). Throws
+/// Error{bad_input} naming the field, its value and what would be right; Error{unsupported} for
+/// what this version can't do.
 Spec parse_spec(std::string_view json_text);
 
 }  // namespace px::sandbox

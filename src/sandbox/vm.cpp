@@ -83,6 +83,11 @@ image::TemplateRequest template_request(const VmSpec& spec) {
   request.existing_backup = spec.vm_source_config.existing_backup_name.value_or("");
   request.ova = spec.vm_source_config.ova.value_or("");
   request.disk = spec.vm_source_config.disk.value_or("");
+  request.iso = spec.vm_source_config.iso.value_or("");
+  if (!request.iso.empty() && spec.disk_gb) request.disk_gb = *spec.disk_gb;
+  if (const auto& sum = spec.vm_source_config.checksum) {
+    request.checksum = image::parse_checksum("checksum", *sum);
+  }
   request.uefi = spec.uefi_boot;
   request.secure_boot = spec.secure_boot;
   request.disk_controller = spec.disk_controller.value_or("");

@@ -6,6 +6,7 @@ import hashlib
 import json
 import subprocess
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,31 @@ def test_a_template_with_clones_stays(line: CommandLine, disk: Path) -> None:
     assert done.returncode == 1
     assert "VM 300 is made of it" in done.stdout
     assert len(templates(line)) == 1
+
+
+@pytest.fixture
+def real_line(tmp_path: Path) -> Iterator[CommandLine]:
+    """Of a node whose disks are whole."""
+    made = CommandLine(tmp_path)
+    made.node.start()
+    yield made
+    made.node.stop()
+
+
+def test_a_template_is_exported_as_the_ova_that_it_came_from(
+    real_line: CommandLine, tmp_path: Path
+) -> None:
+    line = real_line
+    disk, ova = tmp_path / "router.qcow2", tmp_path / "router.ova"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", disk, "8M"], check=True)
+    assert line.run("image", "bake", str(disk), "--uefi").returncode == 0
+    (made,) = templates(line)
+    done = line.run("image", "export", str(made["vmid"]), "--to", str(ova))
+    assert done.returncode == 0, done.stderr
+    assert "left out: efidisk0" in done.stderr
+    shown = json.loads(inspect(ova, "--json").stdout)
+    assert (shown["name"], shown["firmware"], shown["vcpus"]) == ("inspect-router", "efi", 2)
+    assert [disk["capacity_bytes"] for disk in shown["disks"]] == [8 << 20]
 
 
 def test_a_name_that_nobody_has_is_told(line: CommandLine) -> None:

@@ -7,6 +7,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <set>
+
 namespace px::network {
 namespace {
 
@@ -80,6 +82,47 @@ TEST(Plan, hasTheSameKeyOnlyForTheSameNetworks) {
   EXPECT_NE(plan_of(good).key(),
             plan_of(sdn(vnet("lan", subnet("10.1.0.0/24", "10.1.0.2", good_range)))).key());
   EXPECT_NE(plan_of("\"auto\"").key(), plan_of("null").key());
+}
+
+/// `options` at each place in turn.
+std::vector<std::string> with_options(const std::string& options) {
+  const auto more = ", \"extra_proxmox_native_config\": " + options;
+  const auto build = [](const std::string& zone, const std::string& wire,
+                        const std::string& range) {
+    return fmt::format(
+        R"({{"use_pve_ipam_dnsnmasq": false{}, "vnet_configs": [{{"alias": "lan"{}, "subnets": [
+        {{"cidr": "10.1.0.0/24", "gateway": "10.1.0.1", "snat": false, "dhcp_ranges": []{}}}]}}]}})",
+        zone, wire, range);
+  };
+  return {build(more, "", ""), build("", more, ""), build("", "", more)};
+}
+
+TEST(Plan, hasAnotherKeyForEachOfTheServersOptions) {
+  std::set<std::string> keys;
+  for (const auto* options :
+       {"{}", R"({"mtu": 1400})", R"({"mtu": 1500})", R"({"mtu": "1", "b": 2})"}) {
+    for (const auto& config : with_options(options)) keys.insert(plan_of(config).key());
+  }
+  EXPECT_EQ(keys.size(), 1U + 3 * 3);
+}
+
+TEST(Plan, refusesAnOptionThatTheProviderSets) {
+  const auto refusal = [](const std::string& config) {
+    try {
+      plan_of(config);
+    } catch (const Error& error) {
+      return error.said;
+    }
+    return std::string{"accepted"};
+  };
+  const std::string option = ".extra_proxmox_native_config.";
+  EXPECT_THAT(refusal(with_options(R"({"ipam": "pve"})")[0]),
+              HasSubstr("sdn_config" + option + "ipam: is \"pve\"; use use_pve_ipam_dnsnmasq"));
+  EXPECT_THAT(refusal(with_options(R"({"alias": "x"})")[1]),
+              HasSubstr("sdn_config.vnet_configs[0]" + option + "alias: is \"x\"; use alias"));
+  EXPECT_THAT(refusal(with_options(R"({"snat": true})")[2]),
+              HasSubstr("vnet_configs[0].subnets[0]" + option + "snat: is \"1\"; use snat"));
+  EXPECT_THAT(refusal(with_options(R"({"mtu": [1]})")[0]), HasSubstr("a text, a number or a"));
 }
 
 struct Row {

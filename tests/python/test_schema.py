@@ -17,6 +17,7 @@ from proxmoxsandbox.schema import (
     CloudInit,
     DhcpRange,
     HttpHeader,
+    NativeConfig,
     ProxmoxSandboxEnvironmentConfig,
     SdnConfig,
     SubnetConfig,
@@ -34,6 +35,7 @@ SUBNET = {
     "gateway": "192.168.20.1",
     "snat": True,
     "dhcp_ranges": [{"start": "192.168.20.50", "end": "192.168.20.100"}],
+    "extra_proxmox_native_config": {"dnszoneprefix": "lab"},
 }
 FULL: dict[str, Any] = {
     "instance_pool_id": "big",
@@ -45,7 +47,16 @@ FULL: dict[str, Any] = {
     "node": "pve1",
     "verify_tls": False,
     "image_storage": "fast",
-    "sdn_config": {"vnet_configs": [{"alias": "lan", "subnets": [SUBNET]}]},
+    "sdn_config": {
+        "vnet_configs": [
+            {
+                "alias": "lan",
+                "subnets": [SUBNET],
+                "extra_proxmox_native_config": {"isolate-ports": True},
+            }
+        ],
+        "extra_proxmox_native_config": {"mtu": 1400},
+    },
     "vms_config": [
         {
             "vm_source_config": {"ova": "disk.ova"},
@@ -121,6 +132,16 @@ def test_a_full_configuration_is_hashable_and_survives_json() -> None:
     assert hash(read)
 
 
+def test_an_image_is_a_file_or_a_url() -> None:
+    url = "https://host/a/victim.ova?x=1"
+    source = VmSourceConfig(ova=url, checksum="sha256:" + "a" * 64)
+    assert source.ova == url and VmSourceConfig(disk="a/b.img").disk == Path("a/b.img")
+    read = VmSourceConfig.model_validate(json.loads(source.model_dump_json()))
+    assert read == source and hash(read) == hash(source)
+    with pytest.raises(ValidationError, match="only ova, disk and iso have one, not built_in"):
+        VmSourceConfig(built_in="debian13", checksum="sha256:" + "a" * 64)
+
+
 def test_what_is_left_out_beside_an_ova_is_left_to_it() -> None:
     config = ProxmoxSandboxEnvironmentConfig(
         vms_config=(VmConfig(vm_source_config=VmSourceConfig(ova=Path("a.ova")), vcpus=2),)
@@ -167,6 +188,7 @@ def test_addresses_may_be_objects_or_text() -> None:
                 end=ipaddress.ip_address("192.168.20.100"),
             ),
         ),
+        extra_proxmox_native_config=NativeConfig(dnszoneprefix="lab"),
     )
     assert made == SubnetConfig.model_validate(SUBNET)
     assert made.model_dump(mode="json") == SUBNET

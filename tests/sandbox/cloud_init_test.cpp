@@ -82,10 +82,10 @@ TEST_F(CloudInitOnNode, isKnownToBeInUseAsLongAsTheVmIsThere) {
     pve::Client client{executor, test.pool_, read_instances(test.environment()).front()};
     const auto node = pve::NodeName::parse("proxmox");
     const auto now = co_await image::take_inventory(client, node);
-    EXPECT_EQ(now.seeds.at(0).users,
+    EXPECT_EQ(now.media.at(0).users,
               std::vector{pve::Vmid::from_number(sandbox->vms().at(1)->vmid())});
     co_await run.sweep(true);
-    EXPECT_TRUE((co_await image::take_inventory(client, node)).seeds.at(0).users.empty());
+    EXPECT_TRUE((co_await image::take_inventory(client, node)).media.at(0).users.empty());
   };
   px::testing::run(work(*this, two_vms(built_in, init)));
 }

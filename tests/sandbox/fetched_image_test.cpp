@@ -34,7 +34,7 @@ class FetchedOnNode : public VmOnNode {
     recipe.content_tag = "inspect-src-0123456789abcdef";
     recipe.source_tag = "builtin-test1";
     recipe.os_type = "l26";
-    recipe.disks = {{.slot = "scsi0", .path = {}}};
+    image::take_from_web(built_in, "scsi0", recipe);
     recipe.built_in = &built_in;
     auto work = [](FetchedOnNode& test, image::Recipe what) -> awaitable<void> {
       pve::Client client{co_await asio::this_coro::executor, test.pool_,
@@ -116,7 +116,7 @@ TEST_F(FetchedOnNode, isRefusedWhenItIsSomethingElse) {
   const HttpFiles web{{{"/a.img", {.body = disk}}}};
   const auto url = web.url("/a.img");
   const auto sum = sha256_hex("something else");
-  EXPECT_THAT(bake_of(built_in_at(url, sum)), HasSubstr("has the sum " + sha256_hex(disk)));
+  EXPECT_THAT(bake_of(built_in_at(url, sum)), HasSubstr("checksum mismatch"));
   expect_nothing_left();
 }
 

@@ -31,9 +31,9 @@ image::Inventory stock() {
   out.templates.push_back({vm(105), "inspect-far", "", "inspect-src-5", false, "ffffffff", {}});
   out.uploads.push_back({pve::VolumeId::parse("local:import/now.raw"), "aaaaaaaa", 5});
   out.uploads.push_back({pve::VolumeId::parse("local:import/lost.raw"), "dddddddd", 5});
-  out.seeds.push_back({pve::VolumeId::parse("local:iso/used.iso"), 5});
-  out.seeds.back().users.push_back(pve::Vmid::from_number(201));
-  out.seeds.push_back({pve::VolumeId::parse("local:iso/free.iso"), 5});
+  out.media.push_back({pve::VolumeId::parse("local:iso/used.iso"), 5});
+  out.media.back().users.push_back(pve::Vmid::from_number(201));
+  out.media.push_back({pve::VolumeId::parse("local:iso/free.iso"), 5});
   return out;
 }
 
@@ -43,7 +43,7 @@ TEST(UnusedImages, areTemplatesWithoutClonesAndWhatTheDeadLeft) {
               ElementsAre(Field(&ImageChoice::Item::what, "template 102 (inspect-free)"),
                           Field(&ImageChoice::Item::what, "VM 104 (inspect-lost)"),
                           Field(&ImageChoice::Item::what, "upload local:import/lost.raw"),
-                          Field(&ImageChoice::Item::what, "seed local:iso/free.iso")));
+                          Field(&ImageChoice::Item::what, "medium local:iso/free.iso")));
   EXPECT_THAT(choice.keep, ElementsAre(Field(&ImageChoice::Item::why, "VM 201 is made of it"),
                                        Field(&ImageChoice::Item::why, "run aaaaaaaa makes it"),
                                        Field(&ImageChoice::Item::why,
@@ -70,7 +70,7 @@ TEST(NamedImages, stayWhereTheyHaveClones) {
 
 TEST(NamedImages, areVolumesOfSeeds) {
   EXPECT_THAT(named_images(stock(), {"local:iso/free.iso"}, life_of).remove,
-              ElementsAre(Field(&ImageChoice::Item::what, "seed local:iso/free.iso")));
+              ElementsAre(Field(&ImageChoice::Item::what, "medium local:iso/free.iso")));
 }
 
 TEST(NamedImages, thatNobodyHasAreTold) {

@@ -1,6 +1,9 @@
 // From what a sample names to the template that its VM is cloned from, on a node with simulated
 // machines.
+#include "http_files.hpp"
 #include "image/claim.hpp"
+#include "image/inventory.hpp"
+#include "support/bytes.hpp"
 #include "support/process.hpp"
 #include "vm_on_node.hpp"
 
@@ -179,16 +182,169 @@ TEST_F(TemplateOnNode, ofTheExistingProviderIsUsedWhereItIsTheOnlyOne) {
   EXPECT_EQ(requests(upload_route), 0);
 }
 
+// --- of the web ----------------------------------------------------------------------------------
+
+std::string web_spec(const std::string& kind, const std::string& url, const std::string& sum) {
+  return fmt::format(R"({{"sdn_config": null, "vms_config": [
+      {{"vm_source_config": {{"{}": "{}", "checksum": {}}}, "nics": []}}]}})",
+                     kind, url, sum.empty() ? "null" : '"' + sum + '"');
+}
+
+class TemplateOfTheWeb : public TemplateOnNode {
+ public:
+  TemplateOfTheWeb() { ::setenv("XDG_CACHE_HOME", (folder_.path() / "cache").c_str(), 1); }
+  static std::string sum_of(const std::string& bytes) { return "sha256:" + sha256_hex(bytes); }
+
+  const std::string disk_ = std::string(2048, 'a');
+};
+
+const std::string download_route = "POST /nodes/{node}/storage/{storage}/download-url";
+
+TEST_F(TemplateOfTheWeb, isDownloadedByTheServer) {
+  px::testing::HttpFiles web{{{"/a.img", {.body = disk_, .ranges = true}}}};
+  prepare(web_spec("disk", web.url("/a.img"), sum_of(disk_)));
+  EXPECT_EQ(requests(download_route), 1);
+  EXPECT_EQ(requests(upload_route), 0);
+  EXPECT_EQ(uploads_left(), 0U);
+  ASSERT_THAT(templates(), SizeIs(1));
+  EXPECT_THAT(json::text_at(templates().front(), "scsi0"), HasSubstr("base-"));
+  prepare(disk_spec(write("other.raw", disk_)));
+  EXPECT_THAT(templates(), SizeIs(1)) << "the same content from here";
+}
+
+TEST_F(TemplateOfTheWeb, comesThroughThisMachineWhereTheServerCant) {
+  node_.send("POST", "/_control/faults", {{"Content-Type", "application/x-www-form-urlencoded"}},
+             "action=answer&status=403&message=no+way&pattern=POST+.*/download-url&nth=1");
+  px::testing::HttpFiles web{{{"/a.img", {.body = disk_, .ranges = true}}}};
+  prepare(web_spec("disk", web.url("/a.img"), sum_of(disk_)));
+  EXPECT_EQ(requests(upload_route), 1);
+  EXPECT_THAT(templates(), SizeIs(1));
+}
+
+TEST_F(TemplateOfTheWeb, comesThroughThisMachineWithoutAChecksumOrParts) {
+  px::testing::HttpFiles web{
+      {{"/a.img", {.body = disk_, .ranges = true}}, {"/b.img", {.body = disk_}}}};
+  prepare(web_spec("disk", web.url("/a.img"), ""));
+  prepare(web_spec("disk", web.url("/b.img"), sum_of(disk_)));
+  EXPECT_EQ(requests(download_route), 0);
+  EXPECT_EQ(requests(upload_route), 1);
+  EXPECT_THAT(templates(), SizeIs(1));
+}
+
+TEST_F(TemplateOfTheWeb, thatHasAnotherSumIsRefusedAndLeavesNothing) {
+  px::testing::HttpFiles web{
+      {{"/a.img", {.body = disk_, .ranges = true}}, {"/b.img", {.body = disk_}}}};
+  for (const auto* path : {"/a.img", "/b.img"}) {
+    const auto said = refusal_of(web_spec("disk", web.url(path), sum_of("b")));
+    EXPECT_THAT(said, HasSubstr(sha256_hex(disk_))) << "the one seen";
+    EXPECT_THAT(said, HasSubstr(sha256_hex("b")));
+  }
+  EXPECT_EQ(vms(), 0U);
+  EXPECT_EQ(uploads_left(), 0U);
+}
+
+TEST_F(TemplateOfTheWeb, thatIsNotThereIsOneClearError) {
+  px::testing::HttpFiles web{{{"/login", {.body = "<html>", .ranges = true}}}};
+  EXPECT_THAT(refusal_of(web_spec("ova", web.url("/box.ova"), sum_of("b"))),
+              HasSubstr("/box.ova: the server answers 404"));
+  EXPECT_THAT(refusal_of(web_spec("disk", web.url("/login"), sum_of("b"))),
+              HasSubstr("/login: it leads to a web page"));
+  EXPECT_THAT(refusal_of(web_spec("ova", web.url("/box.ovf"), "")), HasSubstr("one file, an .ova"));
+  EXPECT_EQ(vms(), 0U);
+}
+
+// --- of an ISO image -----------------------------------------------------------------------------
+
+class IsoOnNode : public TemplateOnNode {
+ public:
+  /// Nothing but what tells that it is one.
+  std::filesystem::path iso(char content = 'a') {
+    std::string bytes(40'960, content);
+    bytes.replace(16 * 2048, 6,
+                  "\x01"
+                  "CD001");
+    return write("live.iso", bytes);
+  }
+  static std::string spec(const std::string& iso, const std::string& more = "") {
+    return fmt::format(R"({{"sdn_config": null, "vms_config": [
+        {{"vm_source_config": {{"iso": "{}"}}, "nics": []{}}}]}})",
+                       iso, more);
+  }
+};
+
+TEST_F(IsoOnNode, isWhatTheVmBootsFromBeforeAnEmptyDisk) {
+  const auto options = while_it_lives(spec(iso()));
+  EXPECT_THAT(json::text_at(options, "ide2"),
+              MatchesRegex("local:iso/inspect-iso-[0-9a-f]{16}\\.iso,media=cdrom.*"));
+  EXPECT_THAT(json::text_at(options, "scsi0"), HasSubstr("size=32G"));
+  EXPECT_THAT(json::text_at(options, "boot"), ::testing::StartsWith("order=ide2;scsi0"));
+  const auto small = while_it_lives(spec(iso(), R"(, "disk_gb": 4, "disk_controller": "ide")"));
+  EXPECT_THAT(json::text_at(small, "ide0"), HasSubstr("size=4G"));
+  EXPECT_EQ(requests(upload_route), 1) << "the same image";
+  prepare(spec(iso('b')));
+  EXPECT_EQ(requests(upload_route), 2) << "the same name, another image";
+}
+
+TEST_F(IsoOnNode, mayLieOnTheServer) {
+  prepare(spec(iso()));
+  const auto volume = json::text_at(
+      node_.call("GET", "/nodes/proxmox/storage/local/content", "content=iso").data().at(0),
+      "volid");
+  const auto options = while_it_lives(spec(volume));
+  EXPECT_THAT(json::text_at(options, "ide2"), HasSubstr(volume));
+  EXPECT_EQ(requests(upload_route), 1);
+  EXPECT_THAT(refusal_of(spec("local:iso/none.iso")), HasSubstr(volume)) << "what there is";
+}
+
+TEST_F(IsoOnNode, thatIsNoneIsRefusedBeforeAnythingIsMade) {
+  EXPECT_THAT(refusal_of(spec(write("page.iso", std::string(40'960, ' ')))),
+              HasSubstr("page.iso\"; it is no ISO 9660 or UDF image"));
+  EXPECT_THAT(refusal_of(spec(write("short.iso", "CD001"))), HasSubstr("it is no ISO 9660"));
+  EXPECT_EQ(vms(), 0U);
+}
+
+TEST_F(IsoOnNode, goesWithPruneWhenNoVmHasIt) {
+  prepare(spec(iso()));
+  const auto all = [this] {
+    auto look = [](TemplateOnNode& test) -> awaitable<image::Inventory> {
+      pve::Client client{co_await asio::this_coro::executor, test.pool_,
+                         read_instances(test.environment()).front()};
+      co_return co_await image::take_inventory(client, pve::NodeName::parse("proxmox"));
+    };
+    return px::testing::run(look(*this));
+  };
+  ASSERT_THAT(all().media, SizeIs(1));
+  EXPECT_THAT(all().media.front().users, SizeIs(1)) << "the template";
+  const auto vmid =
+      json::number_at(node_.call("GET", "/nodes/proxmox/qemu").data().as_array().front(), "vmid");
+  finish(node_.call("DELETE", fmt::format("/nodes/proxmox/qemu/{}", vmid)));
+  EXPECT_THAT(all().media.front().users, IsEmpty());
+}
+
 constexpr auto handmade = PX_SOURCE_DIR "/tests/image/ovf/handmade.ovf";
 
 class OvaOnNode : public TemplateOnNode {
  public:
-  std::filesystem::path ova() {
+  /// `networks`: each of a card.
+  std::filesystem::path ova(const std::vector<std::string>& networks = {}) {
     write("disk.qcow2", "");
     const auto disk = folder_.path() / "disk.qcow2";
     EXPECT_EQ(run_tool({"qemu-img", "create", "-q", "-f", "qcow2", disk, "1G"}).exit_code, 0);
-    std::filesystem::copy_file(handmade, folder_.path() / "box.ovf",
-                               std::filesystem::copy_options::overwrite_existing);
+    std::ifstream file{handmade};
+    std::string text{std::istreambuf_iterator<char>{file}, {}};
+    std::string cards;
+    for (const auto& name : networks) {
+      cards += fmt::format(
+          "<Item><rasd:InstanceID>{}</rasd:InstanceID><rasd:ResourceType>10</rasd:ResourceType>"
+          "<rasd:Connection>{}</rasd:Connection></Item>",
+          cards.size() + 100, name);
+    }
+    const std::string card = "<Item><rasd:InstanceID>4";
+    const auto at = text.find(card);
+    EXPECT_NE(at, text.npos);
+    const auto end = text.find("</Item>", at) + 7;
+    if (!networks.empty()) text.replace(at, end - at, cards);
+    write("box.ovf", text);
     const auto path = folder_.path() / "box.ova";
     EXPECT_EQ(
         run_tool({"tar", "-C", folder_.path(), "-cf", path, "box.ovf", "disk.qcow2"}).exit_code, 0);
@@ -207,6 +363,40 @@ TEST_F(OvaOnNode, saysWhatTheConfigurationLeavesOut) {
   EXPECT_EQ(json::number_at(options, "cores"), 1);
   EXPECT_THAT(json::text_at(options, "tags"),
               MatchesRegex("inspect;inspect-run-[0-9a-f]+;inspect-src-[0-9a-f]+;ova-box-[0-9]+"));
+}
+
+TEST_F(OvaOnNode, ofTheWebIsReadByItsHeadersAndDownloadedByTheServer) {
+  ::setenv("XDG_CACHE_HOME", (folder_.path() / "cache").c_str(), 1);
+  std::ifstream file{ova(), std::ios::binary};
+  const std::string bytes{std::istreambuf_iterator<char>{file}, {}};
+  px::testing::HttpFiles web{{{"/box.ova", {.body = bytes, .ranges = true}}}};
+  const auto options = while_it_lives(fmt::format(
+      R"({{"vms_config": [{{"vm_source_config": {{"ova": "{}", "checksum": "{}"}}}}]}})",
+      web.url("/box.ova"), sha256_hex(bytes)));
+  EXPECT_EQ(json::text_at(options, "memory"), "512");
+  EXPECT_EQ(requests(download_route), 1);
+  EXPECT_EQ(requests(upload_route), 0);
+  EXPECT_EQ(uploads_left(), 0U);
+  EXPECT_EQ(json::number_at(options, "cores"), 1);
+}
+
+TEST_F(OvaOnNode, hasItsCardsInTheVnetsOfItsNetworksNamesAndElseOneInTheFirst) {
+  const auto in_vnets = [this](const std::vector<std::string>& networks) {
+    return while_it_lives(fmt::format(
+        R"({{"sdn_config": {{"use_pve_ipam_dnsnmasq": false,
+                            "vnet_configs": [{{"alias": "wan"}}, {{"alias": "lan"}}]}},
+            "vms_config": [{{"vm_source_config": {{"ova": "{}"}}}}]}})",
+        ova(networks).string()));
+  };
+  const auto named = in_vnets({"lan", "wan", "lan"});
+  EXPECT_THAT(json::text_at(named, "net0"), HasSubstr("v1"));
+  EXPECT_THAT(json::text_at(named, "net1"), HasSubstr("v0"));
+  EXPECT_THAT(json::text_at(named, "net2"), HasSubstr("v1"));
+  for (const auto& networks : {std::vector<std::string>{"lan", "VM Network"}, {"lan"}}) {
+    const auto first = in_vnets(networks);
+    EXPECT_THAT(json::text_at(first, "net0"), HasSubstr("v0"));
+    EXPECT_FALSE(first.contains("net1"));
+  }
 }
 
 TEST_F(OvaOnNode, isOverruledByTheConfiguration) {

@@ -158,6 +158,55 @@ TEST_F(VmOnNode, joinsAVnetOfTheServerByItsAlias) {
   px::testing::run(work(*this, spec("the office"), spec("ofice")));
 }
 
+std::string with_network_options(const std::string& zone, const std::string& vnet,
+                                 const std::string& subnet) {
+  return fmt::format(R"({{"sdn_config": {{"extra_proxmox_native_config": {{{}}}, "vnet_configs": [
+      {{"alias": "lan", "extra_proxmox_native_config": {{{}}}, "subnets": [
+        {{"cidr": "10.1.0.0/24", "gateway": "10.1.0.1", "snat": true,
+          "extra_proxmox_native_config": {{{}}},
+          "dhcp_ranges": [{{"start": "10.1.0.50", "end": "10.1.0.99"}}]}}]}}]}},
+      "vms_config": [{{"vm_source_config": {{"built_in": "debian13-small"}}}}]}})",
+                     zone, vnet, subnet);
+}
+
+TEST_F(VmOnNode, isInNetworksWithTheServersOptionsOfTheConfiguration) {
+  auto work = [](VmOnNode& test) -> awaitable<void> {
+    sandbox::Run run{co_await asio::this_coro::executor, test.pool_, test.environment()};
+    co_await run.prepare(with_network_options(R"("mtu": 1400)", R"("isolate-ports": true)",
+                                              R"("dhcp-dns-server": "10.1.0.53")"));
+    const auto zones = test.node_.call("GET", "/cluster/sdn/zones").data();
+    EXPECT_EQ(json::number_at(zones.at(0), "mtu"), 1400);
+    const auto all = test.node_.call("GET", "/cluster/sdn/vnets").data();
+    const auto& vnet = all.at(0);
+    EXPECT_EQ(json::number_at(vnet, "isolate-ports"), 1);
+    const auto path = fmt::format("/cluster/sdn/vnets/{}/subnets", json::text_at(vnet, "vnet"));
+    const auto subnets = test.node_.call("GET", path).data();
+    EXPECT_EQ(json::text_at(subnets.at(0), "dhcp-dns-server"), "10.1.0.53");
+    co_await run.sweep(true);
+  };
+  px::testing::run(work(*this));
+}
+
+TEST_F(VmOnNode, isRefusedWithNetworkOptionsThatTheServerDoesNotKnow) {
+  auto refusal = [](VmOnNode& test, std::string spec) -> awaitable<std::string> {
+    sandbox::Run run{co_await asio::this_coro::executor, test.pool_, test.environment()};
+    try {
+      co_await run.prepare(spec);
+    } catch (const Error& error) {
+      co_return error.said;
+    }
+    co_return "accepted";
+  };
+  const std::string option = ".extra_proxmox_native_config.";
+  EXPECT_THAT(px::testing::run(refusal(*this, with_network_options(R"("mtuu": 1)", "", ""))),
+              HasSubstr("sdn_config" + option + "mtuu: is \"1\"; the server says: "));
+  EXPECT_THAT(px::testing::run(refusal(*this, with_network_options("", R"("mtu": 1)", ""))),
+              HasSubstr("vnet_configs[0]" + option + "mtu: is \"1\"; the server says: "));
+  EXPECT_THAT(px::testing::run(refusal(*this, with_network_options("", "", R"("x": 1)"))),
+              HasSubstr("subnets[0]" + option + "x: is \"1\"; the server says: "));
+  EXPECT_EQ(vnets(), 0U);
+}
+
 TEST_F(VmOnNode, costsFewRequestsInItsNetworks) {
   auto work = [](VmOnNode& test) -> awaitable<void> {
     const std::string spec =
