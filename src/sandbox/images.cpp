@@ -13,7 +13,6 @@ namespace px::sandbox {
 namespace {
 
 using namespace std::chrono_literals;
-using image::Inventory;
 using image::MadeTemplate;
 using image::StoredMedium;
 using image::UploadedFile;
@@ -87,7 +86,7 @@ awaitable<void> remove_one(pve::Client& client, const Item& item) {
 
 }  // namespace
 
-ImageChoice unused_images(const Inventory& inventory, const LifeOf& life_of) {
+ImageChoice unused_images(const image::Inventory& inventory, const LifeOf& life_of) {
   ImageChoice out;
   for (const auto& made : inventory.templates) choose(made, life_of, out);
   for (const auto& file : inventory.uploads) choose(file, life_of, out);
@@ -95,7 +94,7 @@ ImageChoice unused_images(const Inventory& inventory, const LifeOf& life_of) {
   return out;
 }
 
-ImageChoice named_images(const Inventory& inventory, const std::vector<std::string>& names,
+ImageChoice named_images(const image::Inventory& inventory, const std::vector<std::string>& names,
                          const LifeOf& life_of) {
   ImageChoice out;
   for (const auto& name : names) {

@@ -7,7 +7,6 @@
 namespace px::sandbox {
 
 using namespace std::chrono_literals;
-using network::Inventory;
 using network::Whose;
 using network::ZoneEntry;
 
@@ -19,7 +18,7 @@ bool is_life(const ZoneEntry& zone, const LifeOf& life_of, Life life) {
   return zone.whose == Whose::run && life_of(zone.run).life == life;
 }
 
-void add_pending(const Inventory& inventory, const LifeOf& life_of,
+void add_pending(const network::Inventory& inventory, const LifeOf& life_of,
                  std::vector<NetworkProblem>& out) {
   for (const auto& zone : inventory.zones) {
     const auto changes = network::pending_of(zone);
@@ -35,7 +34,7 @@ void add_pending(const Inventory& inventory, const LifeOf& life_of,
   }
 }
 
-void add_troubles(const Inventory& inventory, std::vector<NetworkProblem>& out) {
+void add_troubles(const network::Inventory& inventory, std::vector<NetworkProblem>& out) {
   for (const auto& zone : inventory.zones) {
     for (const auto& entry : zone.vnets) {
       for (const auto& trouble : entry.troubles) {
@@ -47,7 +46,7 @@ void add_troubles(const Inventory& inventory, std::vector<NetworkProblem>& out) 
   }
 }
 
-void add_leftovers(const Inventory& inventory, const LifeOf& life_of,
+void add_leftovers(const network::Inventory& inventory, const LifeOf& life_of,
                    std::vector<NetworkProblem>& out) {
   for (const auto& zone : inventory.zones) {
     if (!zone.removable()) continue;
@@ -66,7 +65,7 @@ void add_leftovers(const Inventory& inventory, const LifeOf& life_of,
   }
 }
 
-void add_overlaps(const Inventory& inventory, std::vector<NetworkProblem>& out) {
+void add_overlaps(const network::Inventory& inventory, std::vector<NetworkProblem>& out) {
   for (const auto& overlap : network::overlaps_of(inventory)) {
     out.push_back(
         {"overlap", fmt::format("{} and {}", overlap.first, overlap.second),
@@ -75,7 +74,7 @@ void add_overlaps(const Inventory& inventory, std::vector<NetworkProblem>& out) 
   }
 }
 
-void add_orphans(const Inventory& inventory, std::vector<NetworkProblem>& out) {
+void add_orphans(const network::Inventory& inventory, std::vector<NetworkProblem>& out) {
   for (const auto& booking : inventory.orphans) {
     out.push_back(
         {fmt::format("address {}", booking.ip),
@@ -86,7 +85,7 @@ void add_orphans(const Inventory& inventory, std::vector<NetworkProblem>& out) {
   }
 }
 
-void add_missing(const Inventory& inventory, std::vector<NetworkProblem>& out) {
+void add_missing(const network::Inventory& inventory, std::vector<NetworkProblem>& out) {
   for (const auto& node : inventory.without_dnsmasq) {
     out.push_back({fmt::format("node {}", node),
                    "dnsmasq is not installed, so its zones with DHCP give out no addresses",
@@ -94,7 +93,7 @@ void add_missing(const Inventory& inventory, std::vector<NetworkProblem>& out) {
   }
 }
 
-void add_lost_groups(const Inventory& inventory, const LifeOf& life_of,
+void add_lost_groups(const network::Inventory& inventory, const LifeOf& life_of,
                      std::vector<NetworkProblem>& out) {
   for (const auto& group : inventory.lost_groups) {
     if (life_of(group.run).life == Life::alive) continue;  // it may be about to make the VNet
@@ -105,8 +104,8 @@ void add_lost_groups(const Inventory& inventory, const LifeOf& life_of,
 }
 
 /// Why a zone that was selected must stay; empty when it may go.
-std::string obstacle_to(const Inventory& inventory, const ZoneEntry& zone, bool run_is_named,
-                        const LifeOf& life_of) {
+std::string obstacle_to(const network::Inventory& inventory, const ZoneEntry& zone,
+                        bool run_is_named, const LifeOf& life_of) {
   if (zone.whose == Whose::foreign) return "it is not ours";
   if (zone.whose == Whose::permanent) return "it is the permanent one of the existing provider";
   if (const auto use = network::use_of(inventory, zone)) return fmt::format("in use: {}", *use);
@@ -145,7 +144,7 @@ bool is_selected(const ZoneEntry& zone, const NetworkSelection& selection, const
                              [&](const auto& name) { return has_name(zone, name); });
 }
 
-bool is_known(const Inventory& inventory, const std::string& name) {
+bool is_known(const network::Inventory& inventory, const std::string& name) {
   const auto named = [&](const auto& zone) { return has_name(zone, name); };
   const auto group = std::ranges::find(inventory.lost_groups, name, &network::LostGroup::name);
   return std::ranges::any_of(inventory.zones, named) || group != inventory.lost_groups.end();
@@ -181,7 +180,8 @@ awaitable<std::string> try_to_remove(pve::Client& client, network::LostGroup gro
 
 }  // namespace
 
-std::vector<NetworkProblem> problems_of(const Inventory& inventory, const LifeOf& life_of) {
+std::vector<NetworkProblem> problems_of(const network::Inventory& inventory,
+                                        const LifeOf& life_of) {
   std::vector<NetworkProblem> out;
   if (!inventory.has_sdn) {
     out.push_back({"SDN", "this server has none, so it can't make networks",
@@ -198,7 +198,7 @@ std::vector<NetworkProblem> problems_of(const Inventory& inventory, const LifeOf
   return out;
 }
 
-Choice choose_networks(const Inventory& inventory, const NetworkSelection& selection,
+Choice choose_networks(const network::Inventory& inventory, const NetworkSelection& selection,
                        const LifeOf& life_of) {
   Choice out;
   for (const auto& zone : inventory.zones) {

@@ -24,10 +24,12 @@ cat /etc/ssh/ssh_host_ed25519_key.pub
 def two_clones() -> ProxmoxSandboxEnvironmentConfig:
     source = VmSourceConfig(built_in="debian13")
     vms = (
-        VmConfig(name="one", vm_source_config=source, nics=(), ram_mb=512),
-        VmConfig(name="two", vm_source_config=source, nics=(), ram_mb=512, user="debian"),
+        VmConfig(name="one", vm_source_config=source, ram_mb=512),
+        VmConfig(
+            name="two", vm_source_config=source, ram_mb=512, user="debian", nic_controller="e1000"
+        ),
     )
-    return ProxmoxSandboxEnvironmentConfig(sdn_config=None, vms_config=vms)
+    return ProxmoxSandboxEnvironmentConfig(vms_config=vms)
 
 
 async def said(vm: ProxmoxSandboxEnvironment, command: str, user: str = "root") -> str:
@@ -41,6 +43,7 @@ async def check(environments: dict[str, Any]) -> None:
     assert await said(one, "cat /etc/machine-id") != await said(two, "cat /etc/machine-id")
     assert await said(one, HOST_KEY) != await said(two, HOST_KEY)
     assert (await two.exec(["id", "-un"])).stdout.strip() == "debian"
+    assert one.addresses["net0"] != two.addresses["net0"]
     # What the first start did and knew is gone.
     gone = "/var/lib/cloud/instance /var/lib/cloud/data"
     assert await said(one, f"ls -d {gone} 2>/dev/null || true") == ""

@@ -35,13 +35,14 @@ def debian() -> Path:
     return next(file for file in files if file.exists())
 
 
-def config_of(debian: Path, init: CloudInit) -> ProxmoxSandboxEnvironmentConfig:
+def config_of(debian: Path, init: CloudInit, **more: Any) -> ProxmoxSandboxEnvironmentConfig:
     vm = VmConfig(
         vm_source_config=VmSourceConfig(disk=debian),
         name="web.lan",
         ram_mb=768,
         nics=(),
         cloud_init=init,
+        **more,
     )
     return ProxmoxSandboxEnvironmentConfig(sdn_config=None, vms_config=(vm,))
 
@@ -62,7 +63,10 @@ def starts(node: Node, debian: Path) -> Iterator[Starts]:
         ),
     )
     bad = config_of(
-        debian, CloudInit(run=("echo so far", ("ls", "/no such thing"), "echo not reached"))
+        debian,
+        CloudInit(run=("echo so far", ("ls", "/no such thing"), "echo not reached")),
+        uefi_boot=True,
+        disk_controller="ide",
     )
     made: dict[str, Any] = {}
     errors: list[str] = []
