@@ -109,8 +109,9 @@ awaitable<bool> clean_up_after_the_dead(std::shared_ptr<Host> host, Environment 
   const auto life = [&environment](const std::string& run) { return life_of(run, environment); };
   const auto found = co_await find_belongings(host->client(), host->node());
   auto choice = choose(found, {.dead = true}, life, Mark::now());
-  std::erase_if(choice.vms, [](const auto& chosen) { return chosen.what.is_being_made; });
-  if (choice.empty()) co_return true;
+  const auto half_made =
+      std::erase_if(choice.vms, [](const auto& chosen) { return chosen.what.is_being_made; });
+  if (choice.empty()) co_return half_made == 0;
   log::warn("runs that died left {}, {} and {} on {}: {}", count_text(choice.vms.size(), "VM"),
             count_text(choice.networks.size(), "network"), count_text(choice.files.size(), "file"),
             host->instance().host,
@@ -118,7 +119,7 @@ awaitable<bool> clean_up_after_the_dead(std::shared_ptr<Host> host, Environment 
   if (keep) co_return false;
   const auto report = co_await clean_up(host->client(), std::move(choice));
   for (const auto& line : report.left) log::error("left of a dead run: {}", line);
-  co_return report.left.empty();
+  co_return report.left.empty() && half_made == 0;
 }
 
 awaitable<void> clean_up_quietly(std::shared_ptr<Host> host, Environment environment, bool keep,

@@ -81,6 +81,21 @@ TEST_F(DeadRuns, areNotThoseThatKeptTheirVmsOnPurpose) {
   px::testing::run(work(*this));
 }
 
+TEST_F(DeadRuns, templatesHalfMadeAreLeftToThoseWhoNeedThem) {
+  const auto runs = home_.path() / "proxmox-sandbox/runs";
+  std::filesystem::create_directories(runs);
+  std::ofstream{runs / "0badc0de"};  // nobody holds its lock
+  finish(node_.call("POST", "/nodes/proxmox/qemu",
+                    "vmid=900&tags=inspect&description=inspect-run%3A+0badc0de%0A"
+                    "inspect-making%3A+0123456789abcdef+3%0A"));
+  auto work = [](DeadRuns& test) -> awaitable<void> {
+    co_await test.start(test.home());
+    EXPECT_EQ((co_await test.found()).vms.size(), 1U);
+    EXPECT_EQ(dead_runs(test.home()).size(), 1U) << "who needs it must know that its maker died";
+  };
+  px::testing::run(work(*this));
+}
+
 TEST_F(DeadRuns, costTheNextOneNothingWhenThereAreNone) {
   auto work = [](DeadRuns& test) -> awaitable<void> {
     co_await test.start(test.home());
