@@ -66,7 +66,9 @@ def test_a_cloud_image_is_baked_once_and_its_clones_differ(node: Node) -> None:
     try:
         path = f"/api2/json/nodes/{node.variables['PROXMOX_NODE']}/qemu"
         (made,) = (
-            vm for vm in node.ask(path) if "builtin-debian13" in vm.get("tags", "").split(";")
+            vm
+            for vm in node.ask(path)
+            if vm.get("template") and "builtin-debian13" in vm["tags"].split(";")
         )
         options = node.ask(f"{path}/{made['vmid']}/config")
         assert options["template"] == 1
