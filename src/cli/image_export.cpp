@@ -11,6 +11,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
@@ -101,6 +103,14 @@ image::NewAppliance appliance_of(const pve::qemu::VmConfigMap& config, pve::Vmid
   return out;
 }
 
+/// What an OVA of ours can't say.
+bool is_left_out(const std::string& option, const std::string& value) {
+  constexpr std::array names{"efidisk0", "tpmstate0", "cicustom"};
+  return std::ranges::find(names, option) != names.end() ||
+         (pve::qemu::is_card(option) && option != "net0") ||
+         image::is_cloud_init_drive(option, value);
+}
+
 awaitable<image::NewAppliance> look(pve::Client& client, pve::Vmid vmid) {
   const pve::VmRef vm{pve::NodeName::parse(client.instance().node), vmid};
   if ((co_await pve::qemu::status(client, vm)).running) {
@@ -114,8 +124,8 @@ awaitable<image::NewAppliance> look(pve::Client& client, pve::Vmid vmid) {
     const auto path = co_await pve::storage::path_of(client, vm.node, disk.volume());
     out.disks.push_back(file_here(client.instance(), vm, disk, path));
   }
-  for (const auto* lost : {"efidisk0", "tpmstate0", "net1", "cicustom"}) {
-    if (!config.get(lost).empty()) fmt::print(stderr, "left out: {}\n", lost);
+  for (const auto& [option, value] : config.values) {
+    if (is_left_out(option, value)) fmt::print(stderr, "left out: {}\n", option);
   }
   co_return out;
 }

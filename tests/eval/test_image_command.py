@@ -162,9 +162,11 @@ def test_a_template_is_exported_as_the_ova_that_it_came_from(
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", disk, "8M"], check=True)
     assert line.run("image", "bake", str(disk), "--uefi").returncode == 0
     (made,) = templates(line)
+    path = f"/nodes/proxmox/qemu/{made['vmid']}/config"
+    line.ask(path, {"net0": "virtio,bridge=vmbr0", "net3": "virtio,bridge=vmbr0"}, "PUT")
     done = line.run("image", "export", str(made["vmid"]), "--to", str(ova))
     assert done.returncode == 0, done.stderr
-    assert "left out: efidisk0" in done.stderr
+    assert "left out: efidisk0\nleft out: net3\n" in done.stderr
     shown = json.loads(inspect(ova, "--json").stdout)
     assert (shown["name"], shown["firmware"], shown["vcpus"]) == ("inspect-router", "efi", 2)
     assert [disk["capacity_bytes"] for disk in shown["disks"]] == [8 << 20]
