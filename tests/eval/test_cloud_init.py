@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from proxmoxsandbox.schema import (
     VmSourceConfig,
 )
 
-from .conftest import Node, prepare, take_down
+from .conftest import COMMAND, Node, prepare, take_down
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA alice"
 USER_DATA = """#cloud-config
@@ -35,9 +36,20 @@ def debian() -> Path:
     return next(file for file in files if file.exists())
 
 
-def config_of(debian: Path, init: CloudInit, **more: Any) -> ProxmoxSandboxEnvironmentConfig:
+@pytest.fixture(scope="module")
+def appliance(debian: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same Debian on a SATA disk, for UEFI."""
+    ova = tmp_path_factory.mktemp("ova") / "debian.ova"
+    words = ["image", "to-ova", str(debian), "-o", str(ova), "--uefi", "--disk-controller", "sata"]
+    subprocess.run([COMMAND, *words], check=True)
+    return ova
+
+
+def config_of(
+    source: VmSourceConfig, init: CloudInit, **more: Any
+) -> ProxmoxSandboxEnvironmentConfig:
     vm = VmConfig(
-        vm_source_config=VmSourceConfig(disk=debian),
+        vm_source_config=source,
         name="web.lan",
         ram_mb=768,
         nics=(),
@@ -51,22 +63,21 @@ Starts = tuple[ProxmoxSandboxEnvironment, str]
 
 
 @pytest.fixture(scope="module")
-def starts(node: Node, debian: Path) -> Iterator[Starts]:
+def starts(node: Node, debian: Path, appliance: Path) -> Iterator[Starts]:
     """Of two guests side by side, for they take their time: one that gets through, and the error of
     one that does not."""
     good = config_of(
-        debian,
+        VmSourceConfig(disk=debian),
         CloudInit(
             user_data=SecretStr(USER_DATA),
             ssh_keys=(KEY,),
             run=("echo $((20 + 3)) >>/root/ran", ("touch", "/root/a b")),
         ),
+        disk_controller="ide",
     )
     bad = config_of(
-        debian,
+        VmSourceConfig(ova=appliance),
         CloudInit(run=("echo so far", ("ls", "/no such thing"), "echo not reached")),
-        uefi_boot=True,
-        disk_controller="ide",
     )
     made: dict[str, Any] = {}
     errors: list[str] = []
@@ -111,3 +122,11 @@ def test_a_command_that_fails_is_the_error_with_cloud_inits_log(node: Node, star
     assert "its log: so far" in text and "its log: ls: cannot access '/no such thing'" in text
     assert "not reached" not in text
     assert [vm["name"] for vm in node.vms()].count("web.lan") == 1, "it is gone"
+
+
+def test_the_appliance_booted_from_its_sata_disk_by_uefi(node: Node, starts: Starts) -> None:
+    path = f"/api2/json/nodes/{node.variables['PROXMOX_NODE']}/qemu"
+    (made,) = (vm for vm in node.ask(path) if vm["name"] == "inspect-debian")
+    options = node.ask(f"{path}/{made['vmid']}/config")
+    assert (options["bios"], options["boot"]) == ("ovmf", "order=sata0")
+    assert "its log: so far" in starts[1], "its guest ran"
