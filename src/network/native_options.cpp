@@ -1,5 +1,6 @@
 #include "network/native_options.hpp"
 
+#include "pve/native_options.hpp"
 #include "pve/params.hpp"
 #include "pve/sdn.hpp"
 #include "support/error.hpp"
@@ -49,10 +50,6 @@ std::string_view instead_of_option(NativeKind kind, std::string_view option) {
   return found == taken_options.end() ? std::string_view{} : found->instead;
 }
 
-std::string field_of_option(const std::string& field, const std::string& option) {
-  return fmt::format("{}.extra_proxmox_native_config.{}", field, option);
-}
-
 /// A change of something that isn't there: the server checks the form of all parameters first
 /// (pve-facts section 2).
 awaitable<void> check_by_server(pve::Client& client, std::string path, std::string field,
@@ -68,15 +65,7 @@ awaitable<void> check_by_server(pve::Client& client, std::string path, std::stri
       throw;
     }
   }
-  if (!refusal) co_return;
-  for (const auto& [option, value] : options) {
-    const auto said = refusal->parameters.find(option);
-    if (said != refusal->parameters.end()) {
-      throw_bad_input(field_of_option(field, option), value, "the server says: " + said->second);
-    }
-  }
-  throw Error{Errc::bad_input,
-              fmt::format("{}.extra_proxmox_native_config: {}", field, refusal->said)};
+  if (refusal) pve::throw_refused(field, options, *refusal);
 }
 
 /// A name that none of ours and none of the existing provider's has.
@@ -89,9 +78,9 @@ NativeOptions parse_native_options(NativeKind kind, const std::string& field,
   NativeOptions out;
   for (const auto& [option, value] : options) {
     const std::string name{option};
-    const auto text = pve::option_text(field_of_option(field, name), value);
+    const auto text = pve::option_text(pve::field_of_native_option(field, name), value);
     const auto instead = instead_of_option(kind, name);
-    if (!instead.empty()) throw_bad_input(field_of_option(field, name), text, instead);
+    if (!instead.empty()) throw_bad_input(pve::field_of_native_option(field, name), text, instead);
     out.emplace_back(name, text);
   }
   std::ranges::sort(out);

@@ -1,6 +1,7 @@
 #include "sandbox/native_options.hpp"
 
 #include "image/drives.hpp"
+#include "pve/native_options.hpp"
 #include "pve/qemu.hpp"
 
 #include <fmt/format.h>
@@ -66,10 +67,6 @@ std::string_view instead_of(const VmSpec& vm, const std::string& option, const s
   return {};
 }
 
-std::string field_of(const VmSpec& vm, std::string_view option) {
-  return fmt::format("{}.extra_proxmox_native_config.{}", vm.field, option);
-}
-
 /// A number that no server gives by itself. A VM that has it all the same is not changed, for no
 /// configuration has this digest.
 constexpr std::int64_t nobodys_vmid = 999'999'999;
@@ -81,9 +78,10 @@ NativeOptions native_options(const VmSpec& vm) {
   NativeOptions out;
   for (const auto& [option, value] : vm.extra_proxmox_native_config) {
     const std::string name{option};
-    const auto text = pve::option_text(field_of(vm, name), value);
+    const auto text = pve::option_text(pve::field_of_native_option(vm.field, name), value);
     const auto instead = instead_of(vm, name, text);
-    if (!instead.empty()) throw_bad_input(field_of(vm, name), text, instead);
+    if (!instead.empty())
+      throw_bad_input(pve::field_of_native_option(vm.field, name), text, instead);
     out.emplace_back(name, text);
   }
   return out;
@@ -105,15 +103,7 @@ awaitable<void> check_native_options(pve::Client& client, pve::NodeName node, Vm
   } catch (const Error& error) {
     if (error.kind != Errc::not_found) refusal = error;
   }
-  if (!refusal) co_return;
-  for (const auto& [option, value] : options) {
-    const auto said = refusal->parameters.find(option);
-    if (said != refusal->parameters.end()) {
-      throw_bad_input(field_of(vm, option), value, "the server says: " + said->second);
-    }
-  }
-  throw Error{Errc::bad_input,
-              fmt::format("{}.extra_proxmox_native_config: {}", vm.field, refusal->said)};
+  if (refusal) pve::throw_refused(vm.field, options, *refusal);
 }
 
 void check_against_template(const VmSpec& vm, const image::Template& base) {
@@ -122,7 +112,7 @@ void check_against_template(const VmSpec& vm, const image::Template& base) {
     const bool is_disk =
         own.find(":base-") != std::string::npos || own.find("/base-") != std::string::npos;
     if (!is_disk) continue;
-    throw_bad_input(field_of(vm, option), value,
+    throw_bad_input(pve::field_of_native_option(vm.field, option), value,
                     fmt::format("template {} has its disk {} there; take another place",
                                 base.vm.vmid, own.substr(0, own.find(','))));
   }
