@@ -19,8 +19,12 @@ constexpr std::size_t sum_piece = 1U << 20U;
 
 }  // namespace
 
+std::string Checksum::algorithm() const {
+  return kind == HashKind::sha512 ? "sha512" : "sha256";
+}
+
 std::string Checksum::text() const {
-  return fmt::format("{}:{}", kind == HashKind::sha512 ? "sha512" : "sha256", hex);
+  return fmt::format("{}:{}", algorithm(), hex);
 }
 
 Checksum parse_checksum(std::string_view field, std::string_view text) {
@@ -34,7 +38,7 @@ Checksum parse_checksum(std::string_view field, std::string_view text) {
   const bool has_digits =
       (out.hex.size() == sha256_digits || out.hex.size() == sha512_digits) &&
       std::ranges::all_of(out.hex, [](unsigned char c) { return std::isxdigit(c) != 0; });
-  const bool fits = word.empty() || word == (out.kind == HashKind::sha512 ? "sha512" : "sha256");
+  const bool fits = word.empty() || word == out.algorithm();
   if (!has_digits || !fits) {
     throw_bad_input(field, text,
                     "a checksum is sha256: and 64, or sha512: and 128 hexadecimal digits");

@@ -15,6 +15,8 @@ struct Checksum {
   HashKind kind = HashKind::sha256;
   std::string hex;  ///< lower case
 
+  /// sha256 or sha512, as Proxmox VE's API names them, too.
+  std::string algorithm() const;
   /// `sha256:6ae3...`
   std::string text() const;
 };

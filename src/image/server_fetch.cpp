@@ -28,11 +28,11 @@ bool is_importable_member(const RecipeDisk& disk) {
 }
 
 awaitable<void> fetch(pve::Client& client, ServerFetch where, WebSource what, Deadline limit) {
-  const auto upid = co_await pve::storage::download_url(
-      client,
-      {where.node, where.storage, "import", where.file_name, what.url,
-       what.checksum.kind == HashKind::sha512 ? "sha512" : "sha256", what.checksum.hex},
-      limit);
+  const auto upid =
+      co_await pve::storage::download_url(client,
+                                          {where.node, where.storage, "import", where.file_name,
+                                           what.url, what.checksum.algorithm(), what.checksum.hex},
+                                          limit);
   bool ended = false;
   auto wait = [](pve::Client& server, const pve::Upid& task, Deadline until, std::string doing,
                  bool& done) -> awaitable<void> {
