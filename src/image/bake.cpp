@@ -94,9 +94,7 @@ awaitable<Places> find_places(pve::Client& client, const Kitchen& kitchen, const
   throw Error{Errc::unsupported,
               fmt::format("no storage of node {} takes uploads of {}: {}", kitchen.node,
                           recipe.medium ? "ISO images" : "disk images", seen)}
-      .with_hint(fmt::format("Add the content type `{}` to one of type dir, for example: "
-                             "pvesm set local --content iso,vztmpl,backup,import",
-                             kind));
+      .with_hint(pve::storage::how_to_take(kind));
 }
 
 /// Whether VMs run with hardware virtualisation here; true where we may not know.
@@ -209,9 +207,7 @@ class Bake {
                   fmt::format("no storage of node {} takes ISO files, from which {} reads what to "
                               "install",
                               kitchen_.node, recipe_.title)}
-          .with_hint(
-              "Add the content type `iso` to one, for example: "
-              "pvesm set local --content iso,vztmpl,backup,import");
+          .with_hint(pve::storage::how_to_take("iso"));
     }
     return {.vm = claimed_.vm,
             .iso = *places.media,

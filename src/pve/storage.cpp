@@ -209,6 +209,13 @@ awaitable<Upid> download_url(Client& client, UrlDownload what, Deadline deadline
   co_return upid;
 }
 
+std::string how_to_take(std::string_view content_type) {
+  return fmt::format(
+      "Add the content type `{}` to one of type dir, for example: "
+      "pvesm set local --content iso,vztmpl,backup,import",
+      content_type);
+}
+
 VolumeId volume_of(const Upload& what) {
   return VolumeId::of(what.storage, what.content + "/" + what.file_name);
 }

@@ -77,6 +77,9 @@ awaitable<std::int64_t> size_of_url(Client& client, NodeName node, std::string u
 /// Errc::forbidden: it takes Sys.Audit and Sys.Modify, or Sys.AccessNetwork.
 awaitable<Upid> download_url(Client& client, UrlDownload what, Deadline deadline);
 
+/// For a hint where no storage of a node takes files of a content type (iso, import).
+std::string how_to_take(std::string_view content_type);
+
 /// The volume an upload makes: `local:iso/a.iso`.
 VolumeId volume_of(const Upload& what);
 

@@ -95,9 +95,7 @@ awaitable<pve::VolumeId> Host::seed_of(const VmSpec& vm) {
                 fmt::format("{}.cloud_init: no storage of node {} holds `iso`, and the guest reads "
                             "it from a CD-ROM",
                             vm.field, node_)}
-        .with_hint(
-            "Add the content type `iso` to one, for example: "
-            "pvesm set local --content iso,vztmpl,backup,import");
+        .with_hint(pve::storage::how_to_take("iso"));
   }
   co_return co_await seeds_.get(vm.seed, *storage);
 }
