@@ -24,6 +24,7 @@ from typing_extensions import override
 from ._core import CoreError, Operation, Sandbox, Vm
 from ._errors import to_inspect
 from ._operations import core, finish, logger
+from ._places import capacity, take_place
 from .schema import (
     CONFIG_FILES,
     ProxmoxSandboxEnvironmentConfig,
@@ -179,7 +180,9 @@ class ProxmoxSandboxEnvironment(SandboxEnvironment):
     @override
     @classmethod
     def default_concurrency(cls) -> int | None:
-        return None
+        """As many small samples as all servers take; each one's real size is seen to by the queue
+        before the hosts."""
+        return capacity()
 
     @override
     @classmethod
@@ -203,7 +206,13 @@ class ProxmoxSandboxEnvironment(SandboxEnvironment):
         metadata: dict[str, str],
     ) -> dict[str, SandboxEnvironment]:
         sample = str(metadata.get("__sample_id__", ""))
-        operation = core().bring_up(_config(config).to_spec(), task_name, sample)
+        chosen = _config(config)
+        spec = chosen.to_spec()
+        try:
+            place = await take_place(spec, chosen.instance_pool_id, task_name, sample)
+        except CoreError as ex:
+            raise to_inspect(ex) from ex
+        operation = core().bring_up(spec, task_name, sample, place)
         try:
             sandbox: Sandbox = await finish(operation)
         except anyio.get_cancelled_exc_class():

@@ -111,7 +111,7 @@ void forget_removed(const std::vector<CleanupChoice>& choices) {
 int clean_up_servers(const CleanupOptions& options) {
   const auto selection = selection_of(options);
   const auto all = look_at_all<Belongings>([](pve::Client& client) {
-    return sandbox::find_belongings(client, pve::NodeName::parse(client.instance().node));
+    return sandbox::find_belongings(client, {pve::NodeName::parse(client.instance().node)});
   });
   std::vector<pve::Instance> servers;
   std::vector<CleanupChoice> choices;

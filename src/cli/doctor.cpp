@@ -1,6 +1,7 @@
 #include "cli/doctor.hpp"
 
 #include "cli/exit.hpp"
+#include "cli/servers.hpp"
 #include "cli/work.hpp"
 #include "sandbox/doctor.hpp"
 #include "sandbox/instances.hpp"
@@ -130,7 +131,7 @@ int doctor(const DoctorOptions& options) {
     throw Error{Errc::bad_input, "--yes goes with --fix; without it doctor changes nothing"};
   }
   bool all_fine = true;
-  for (const auto& instance : sandbox::read_instances(sandbox::process_environment())) {
+  for (const auto& instance : read_servers()) {
     auto found = examine(instance);
     print(instance, found, options.as_json);
     if (options.fix && repair(instance, found, options)) {

@@ -1,5 +1,6 @@
 #include "cli/image_export.hpp"
 
+#include "cli/servers.hpp"
 #include "cli/work.hpp"
 #include "image/disk_header.hpp"
 #include "image/drives.hpp"
@@ -133,7 +134,7 @@ awaitable<image::NewAppliance> look(pve::Client& client, pve::Vmid vmid) {
 void export_vm(const ExportOptions& options) {
   const auto vmid = pve::Vmid::from_number(options.vmid);
   image::NewAppliance appliance;
-  const auto servers = sandbox::read_instances(sandbox::process_environment());
+  const auto servers = read_servers();
   work_on(servers.front(),
           [&](pve::Client& client) -> awaitable<void> { appliance = co_await look(client, vmid); });
   image::write_ova(appliance, options.to,

@@ -16,7 +16,7 @@ namespace {
 awaitable<Stock> take_stock(pve::Client& client) {
   const auto node = pve::NodeName::parse(client.instance().node);
   Stock out;
-  out.belongings = co_await sandbox::find_belongings(client, node);
+  out.belongings = co_await sandbox::find_belongings(client, {node});
   out.images = co_await image::take_inventory(client, node);
   co_return out;
 }

@@ -24,8 +24,8 @@ using network::Inventory;
 using AllNetworks = AllServers<Inventory>;
 
 AllNetworks look_at_networks() {
-  return look_at_all<Inventory>(
-      [](pve::Client& client) { return network::take_inventory(client); });
+  return look_at_all<Inventory>([](pve::Client& client) { return network::take_inventory(client); },
+                                true);
 }
 
 /// On stdout when there are several, so that it stays above its table.

@@ -1,6 +1,7 @@
 #include "cli/servers.hpp"
 
 #include "cli/exit.hpp"
+#include "sandbox/server.hpp"
 
 #include <fmt/format.h>
 
@@ -10,6 +11,26 @@ namespace px::cli {
 
 sandbox::RunLife life_of(const std::string& run) {
   return sandbox::life_of(run, sandbox::process_environment());
+}
+
+std::vector<pve::Instance> read_servers(bool one_each) {
+  const auto instances = sandbox::read_instances(sandbox::process_environment());
+  std::vector<std::vector<pve::NodeName>> nodes(instances.size());
+  work_on_all(instances, [&](pve::Client& client, std::size_t index) -> awaitable<void> {
+    if (client.instance().any_node()) nodes[index] = co_await sandbox::find_nodes(client);
+  });
+  std::vector<pve::Instance> out;
+  for (std::size_t i = 0; i < instances.size(); ++i) {
+    out.push_back(instances[i]);
+    for (const auto& node : nodes[i]) {
+      if (node != nodes[i].front()) {
+        if (one_each) break;
+        out.push_back(instances[i]);
+      }
+      out.back().node = node.text();
+    }
+  }
+  return out;
 }
 
 void report(const pve::Instance& server, const Error& error, int& exit_code) {

@@ -18,6 +18,10 @@ namespace px::cli {
 /// Of a run, by this process's environment.
 sandbox::RunLife life_of(const std::string& run);
 
+/// The servers of the environment. One that is a whole cluster stands there once for each of its
+/// nodes, or, when only `one_each` is wanted, for the first; one that does not answer as it is.
+std::vector<pve::Instance> read_servers(bool one_each = false);
+
 /// Tells what is wrong with a server; the first one's exit code counts.
 void report(const pve::Instance& server, const Error& error, int& exit_code);
 
@@ -34,11 +38,13 @@ struct AllServers {
   int exit_code = 0;  ///< of the first that could not be looked at
 };
 
-/// All side by side. One that can't be looked at keeps nobody from seeing the others.
+/// All side by side, `one_each` as in read_servers(). One that can't be looked at keeps nobody from
+/// seeing the others.
 template <class T>
-AllServers<T> look_at_all(const std::function<awaitable<T>(pve::Client& client)>& look) {
+AllServers<T> look_at_all(const std::function<awaitable<T>(pve::Client& client)>& look,
+                          bool one_each = false) {
   AllServers<T> out;
-  const auto servers = sandbox::read_instances(sandbox::process_environment());
+  const auto servers = read_servers(one_each);
   for (const auto& server : servers) out.servers.push_back({server, std::nullopt});
   const auto failures =
       work_on_all(servers, [&](pve::Client& client, std::size_t index) -> awaitable<void> {

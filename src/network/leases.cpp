@@ -121,8 +121,8 @@ struct Leases::Making {
   }
 };
 
-Leases::Leases(pve::Client& client, pve::NodeName node, std::string run)
-    : client_{client}, node_{std::move(node)}, run_{std::move(run)} {}
+Leases::Leases(pve::Client& client, std::vector<pve::NodeName> nodes, std::string run)
+    : client_{client}, nodes_{std::move(nodes)}, run_{std::move(run)} {}
 
 /// Makes `count` sets with one apply. Returns what is in the way, when that is another run's.
 awaitable<std::optional<Conflict>> Leases::make(Plan plan, std::size_t count, std::string task) {
@@ -158,7 +158,7 @@ awaitable<std::optional<Conflict>> Leases::make_in(Making& making) {
   making.locked = true;
   const sdn::Change change{making.token, limit};
 
-  const auto found = co_await survey(client_, node_);
+  const auto found = co_await survey(client_, nodes_);
   if (const auto others = pending_changes(found); !others.empty()) {
     log::warn("changes that are not applied yet on {} are applied with ours: {}",
               client_.instance().host, fmt::join(others, ", "));
@@ -212,14 +212,14 @@ awaitable<std::optional<Conflict>> Leases::make_in(Making& making) {
   if (!making.token) {
     // Before 9.0 nothing keeps two processes from choosing one range; but each writes first and
     // looks then, so at least one of them sees the other.
-    const auto now = co_await survey(client_, node_);
+    const auto now = co_await survey(client_, nodes_);
     const auto others = taken_without(now, making.made());
     for (const auto& set : making.sets) {
       if (auto conflict = conflict_of(set.plan, others)) co_return conflict;
     }
   }
   making.applying = true;
-  co_await apply_and_check(client_, node_, making.sets, making.token, limit);
+  co_await apply_and_check(client_, nodes_, making.sets, making.token, limit);
   making.locked = false;
   co_return std::nullopt;
 }

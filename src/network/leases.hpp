@@ -47,7 +47,8 @@ std::size_t sets_to_make(const Plan& plan, std::size_t have, std::size_t waiting
 /// The sets of one run on one server. One I/O thread.
 class Leases {
  public:
-  Leases(pve::Client& client, pve::NodeName node, std::string run);
+  /// `nodes`: those that samples may run on.
+  Leases(pve::Client& client, std::vector<pve::NodeName> nodes, std::string run);
 
   /// Makes the first sets for a plan, so that no sample waits for them. Where another run has the
   /// fixed ranges, a sample will wait. Errors: bad_input naming the field when a range is a
@@ -71,7 +72,7 @@ class Leases {
   awaitable<void> wait_for(Conflict conflict, SteadyTime since);
 
   pve::Client& client_;
-  pve::NodeName node_;
+  std::vector<pve::NodeName> nodes_;
   std::string run_;
   Shelf shelf_;
   std::vector<Remains> doomed_;                              ///< to be removed, not in use

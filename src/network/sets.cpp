@@ -126,7 +126,7 @@ awaitable<std::vector<HostRange>> host_ranges(pve::Client& client, pve::NodeName
   co_return out;
 }
 
-awaitable<Survey> survey(pve::Client& client, pve::NodeName node) {
+awaitable<Survey> survey(pve::Client& client, std::vector<pve::NodeName> nodes) {
   Survey out;
   try {
     out.zones = co_await sdn::zones(client);
@@ -141,7 +141,7 @@ awaitable<Survey> survey(pve::Client& client, pve::NodeName node) {
   for (const auto& vnet : out.vnets) {
     if (vnet.state != sdn::State::deleted) work.push_back(add_subnets(client, vnet, out.taken));
   }
-  work.push_back(add_host_ranges(client, node, out.taken));
+  for (const auto& node : nodes) work.push_back(add_host_ranges(client, node, out.taken));
   co_await all(std::move(work));
   for (auto& group : co_await pve::firewall::groups(client)) {
     out.groups.push_back(std::move(group.name));
@@ -308,20 +308,29 @@ awaitable<void> remove_and_apply(pve::Client& client, std::vector<Remains> sets,
                         unlock_if_held(client, token));
 }
 
-awaitable<void> apply_and_check(pve::Client& client, pve::NodeName node,
+namespace {
+
+awaitable<void> wait_for_networks(pve::Client& client, const pve::NodeName& node,
+                                  const NetworkSet& set, Deadline limit) {
+  for (auto pause = 100ms;; pause = std::min(pause * 2, 1000ms)) {
+    const auto missing = co_await missing_in(client, node, set);
+    if (missing.empty()) co_return;
+    if (limit.passed(std::chrono::steady_clock::now())) {
+      throw Error{Errc::unavailable, "the networks were applied, but " + missing};
+    }
+    co_await sleep_for(pause);
+  }
+}
+
+}  // namespace
+
+awaitable<void> apply_and_check(pve::Client& client, std::vector<pve::NodeName> nodes,
                                 std::vector<NetworkSet> sets, sdn::LockToken token,
                                 Deadline limit) {
   co_await sdn::apply(client, token, limit);
   const auto soon = limit.sooner(Deadline::after(20s));
-  for (const auto& set : sets) {
-    for (auto pause = 100ms;; pause = std::min(pause * 2, 1000ms)) {
-      const auto missing = co_await missing_in(client, node, set);
-      if (missing.empty()) break;
-      if (soon.passed(std::chrono::steady_clock::now())) {
-        throw Error{Errc::unavailable, "the networks were applied, but " + missing};
-      }
-      co_await sleep_for(pause);
-    }
+  for (const auto& node : nodes) {
+    for (const auto& set : sets) co_await wait_for_networks(client, node, set, soon);
   }
 }
 

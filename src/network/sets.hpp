@@ -53,7 +53,7 @@ struct Survey {
 };
 /// SDN subnets of the cluster, and the networks of the node's own interfaces. Its routes are not in
 /// the API. Errors: unsupported with a hint where the server has no SDN.
-awaitable<Survey> survey(pve::Client& client, pve::NodeName node);
+awaitable<Survey> survey(pve::Client& client, std::vector<pve::NodeName> nodes);
 
 /// --- decisions ---------------------------------------------------------------------------------
 
@@ -93,8 +93,8 @@ awaitable<void> remove(pve::Client& client, std::vector<Remains> sets, pve::sdn:
 
 /// remove() and apply under the lock.
 awaitable<void> remove_and_apply(pve::Client& client, std::vector<Remains> sets, Deadline limit);
-/// apply(), and waits until the node says that the sets' networks are there.
-awaitable<void> apply_and_check(pve::Client& client, pve::NodeName node,
+/// apply(), and waits until the nodes say that the sets' networks are there.
+awaitable<void> apply_and_check(pve::Client& client, std::vector<pve::NodeName> nodes,
                                 std::vector<NetworkSet> sets, pve::sdn::LockToken token,
                                 Deadline limit);
 

@@ -39,6 +39,29 @@ awaitable<std::vector<VmResource>> vms(Client& client) {
   co_return out;
 }
 
+awaitable<Resources> resources(Client& client) {
+  const auto data = co_await client.get("/cluster/resources", {}, {.load = Load::light});
+  Resources out;
+  if (!data.is_array()) co_return out;
+  for (const auto& entry : data.get_array()) {
+    const auto type = json::text_or(entry, "type");
+    const bool is_node = type == "node";
+    if (!is_node && type != "qemu" && type != "lxc") continue;
+    const auto node = NodeName::parse(json::text_at(entry, "node"));
+    const auto status = json::text_or(entry, "status");
+    const auto memory = json::number_or(entry, "maxmem", 0);
+    const auto cores = static_cast<int>(json::number_or(entry, "maxcpu", 0));
+    if (is_node) {
+      out.nodes.push_back({node, status == "online", memory, cores});
+    } else {
+      const bool is_stopped = status == "stopped" || json::flag_or(entry, "template", false);
+      const auto vmid = static_cast<std::uint32_t>(json::number_at(entry, "vmid"));
+      out.guests.push_back({node, vmid, is_stopped, memory, cores});
+    }
+  }
+  co_return out;
+}
+
 awaitable<std::vector<ClusterTask>> tasks(Client& client) {
   const auto data = co_await client.get("/cluster/tasks", {}, {.load = Load::light});
   std::vector<ClusterTask> out;

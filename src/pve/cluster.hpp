@@ -2,6 +2,7 @@
 #include "pve/client.hpp"
 #include "pve/ids.hpp"
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,28 @@ struct VmResource {
   bool is_template = false;
 };
 awaitable<std::vector<VmResource>> vms(Client& client);
+
+/// A node of the cluster, and what it has; 0: not told without Sys.Audit on it.
+struct NodeResource {
+  NodeName name;
+  bool online = false;
+  std::int64_t memory = 0;  ///< bytes
+  int cores = 0;
+};
+/// What a VM or container may use; 0 for one that is new to the statistics (for up to 10 s).
+struct GuestResource {
+  NodeName node;
+  std::uint32_t vmid = 0;
+  bool is_stopped = false;  ///< or a template
+  std::int64_t memory = 0;  ///< bytes
+  int cores = 0;
+};
+struct Resources {
+  std::vector<NodeResource> nodes;
+  std::vector<GuestResource> guests;
+};
+/// All of the cluster that the caller may see, in one request.
+awaitable<Resources> resources(Client& client);
 
 struct ClusterTask {
   std::string upid;

@@ -1,6 +1,7 @@
 #pragma once
 #include "support/secret.hpp"
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -23,14 +24,19 @@ struct Instance {
   std::string token_id;  ///< `user@realm!name`; `name` alone means user@realm!name
   Secret token_secret;   ///< with token_id: used instead of the password
 
-  std::string node = "proxmox";
+  std::string node = "auto";  ///< a node's name, or `auto`: all that are online
 
   bool verify_tls = true;
   std::string ca_file;      ///< PEM; empty = the system's authorities
   std::string fingerprint;  ///< SHA-256 of the certificate; replaces the checks of chain and name
 
   std::string image_storage = "local-lvm";
+  std::optional<int> max_sandboxes;      ///< samples at once; none: by memory and cores
+  std::optional<int> memory_reserve_mb;  ///< of each node, for itself; none: a twentieth
   std::vector<std::pair<std::string, Secret>> extra_headers;
+
+  /// Whether `node` names no single one.
+  bool any_node() const noexcept { return node.empty() || node == "auto"; }
 };
 
 /// `user@realm` of an instance, or of its token.

@@ -23,28 +23,39 @@ TaskCall call_on(const VmRef& vm, std::string_view rest, std::string type, Deadl
           .doing = std::move(doing)};
 }
 
+/// A copy for another node is moved there at the end (qemu-server API2/Qemu.pm, clone_vm).
+awaitable<std::optional<VmConfigMap>> config_of_copy(Client& client, const VmRef& source,
+                                                     const Clone& what) {
+  const VmRef copy{what.target.value_or(source.node), what.new_id};
+  auto found = co_await config_if_there(client, copy);
+  if (!found && copy.node != source.node) {
+    found = co_await config_if_there(client, {source.node, what.new_id});
+  }
+  co_return found;
+}
+
 /// Follows a clone whose answer was lost by the copy's configuration. False when it surely did
 /// not start.
-awaitable<bool> follow_copy(Client& client, VmRef copy, const Clone& what, Deadline deadline,
-                            const std::string& doing) {
+awaitable<bool> follow_copy(Client& client, const VmRef& source, const Clone& what,
+                            Deadline deadline, const std::string& doing) {
   constexpr std::array pauses{std::chrono::milliseconds{100}, std::chrono::milliseconds{400},
                               std::chrono::milliseconds{1000}, std::chrono::milliseconds{3000}};
   std::optional<VmConfigMap> found;
   for (std::size_t i = 0; !found && i < pauses.size(); ++i) {
     co_await sleep_for(pauses[i]);
-    found = co_await config_if_there(client, copy);
+    found = co_await config_of_copy(client, source, what);
   }
   if (!found) co_return false;
   for (auto pause = TaskWait::first_pause; found && !found->get("lock").empty();
        pause = std::min(pause * 3 / 2, TaskWait::longest_pause)) {
     const auto now = std::chrono::steady_clock::now();
     if (deadline.passed(now)) {
-      throw Error{Errc::timeout, fmt::format("VM {} is still locked by the clone", copy.vmid)}
+      throw Error{Errc::timeout, fmt::format("VM {} is still locked by the clone", what.new_id)}
           .while_doing(doing)
           .with_sent(Sent::maybe);
     }
     co_await sleep_for(std::min<std::chrono::steady_clock::duration>(pause, deadline.left(now)));
-    found = co_await config_if_there(client, copy);
+    found = co_await config_of_copy(client, source, what);
   }
   if (!found) {
     throw Error{Errc::task_failed, "the server gave the copy up"}.while_doing(doing).with_sent(
@@ -55,7 +66,7 @@ awaitable<bool> follow_copy(Client& client, VmRef copy, const Clone& what, Deadl
   const bool is_ours = (what.name.empty() || found->get("name") == what.name) &&
                        description.starts_with(what.description);
   if (!is_ours) {
-    throw Error{Errc::already_exists, fmt::format("VM {} belongs to someone else", copy.vmid)}
+    throw Error{Errc::already_exists, fmt::format("VM {} belongs to someone else", what.new_id)}
         .while_doing(doing)
         .with_sent(Sent::answered);
   }
@@ -82,8 +93,7 @@ awaitable<bool> clone_once(Client& client, const VmRef& source, const Clone& wha
       client.remember(*upid);
       co_return co_await wait_unless_locked(client, *upid, deadline, doing);
     }
-    const VmRef copy{what.target.value_or(source.node), what.new_id};
-    if (co_await follow_copy(client, copy, what, deadline, doing)) co_return true;
+    if (co_await follow_copy(client, source, what, deadline, doing)) co_return true;
     if (sends == most_sends) throw *std::move(lost);
   }
 }

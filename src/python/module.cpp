@@ -12,6 +12,7 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/map.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
@@ -106,7 +107,19 @@ struct PyVm {
   asio::io_context* io;
 };
 
-/// Python's Sandbox.
+/// What Python holds is let go of on the core's thread, for only that may touch it. `at_the_end`
+/// is called there before.
+template <class T>
+std::shared_ptr<T> held_by_python(std::shared_ptr<T> object, std::shared_ptr<asio::io_context> io,
+                                  void (*at_the_end)(T&)) {
+  auto* const raw = object.get();
+  return {raw, [object = std::move(object), io = std::move(io), at_the_end](T*) mutable {
+            asio::post(*io, [kept = std::move(object), at_the_end] { at_the_end(*kept); });
+          }};
+}
+
+/// Python's Sandbox. When Python lets go of it, its sample has ended: what was not destroyed stays
+/// on purpose, and its place is given back.
 struct PySandbox {
   std::shared_ptr<sandbox::Sandbox> sandbox;
   asio::io_context* io;
@@ -118,6 +131,11 @@ struct PySandbox {
     }
     return out;
   }
+};
+
+/// Python's Place.
+struct PyPlace {
+  std::shared_ptr<sandbox::Place> place;
 };
 
 /// The I/O thread, the pool, and the run that this process is.
@@ -133,7 +151,7 @@ class Core {
         e.discard_as_unraisable("proxmoxsandbox log");
       }
     });
-    thread_ = std::thread{[this] { io_.run(); }};
+    thread_ = std::thread{[this] { io_->run(); }};
   }
   Core(const Core&) = delete;
   Core& operator=(const Core&) = delete;
@@ -143,34 +161,63 @@ class Core {
     if (!thread_.joinable()) return;
     const nb::gil_scoped_release no_gil;  // the thread may be waiting to log
     guard_.reset();
-    io_.stop();
+    io_->stop();
     thread_.join();
     pool_.join();
     log::set_sink({});
   }
 
-  auto prepare(std::string spec) { return start(io_, run_.prepare(std::move(spec))); }
-  auto bring_up(std::string spec, std::string task, std::string sample) {
-    return start(io_, run_.bring_up(std::move(spec), std::move(task), std::move(sample)),
-                 [io = &io_](std::shared_ptr<sandbox::Sandbox> made) {
+  auto prepare(std::string spec) { return start(*io_, run_.prepare(std::move(spec))); }
+  auto take_place(std::string spec, std::string task, std::string sample) {
+    return start(
+        *io_, take_held(std::move(spec), std::move(task), std::move(sample)),
+        [](std::shared_ptr<sandbox::Place> taken) { return nb::cast(PyPlace{std::move(taken)}); });
+  }
+  auto bring_up(std::string spec, std::string task, std::string sample, PyPlace& place) {
+    return start(*io_,
+                 bring_up_held(std::move(spec), std::move(task), std::move(sample),
+                               std::exchange(place.place, nullptr)),
+                 [io = io_.get()](std::shared_ptr<sandbox::Sandbox> made) {
                    return nb::cast(PySandbox{std::move(made), io});
                  });
   }
+  auto capacity() {
+    return start(*io_, run_.capacity(), [](std::optional<int> number) { return nb::cast(number); });
+  }
+  std::pair<int, int> use(const std::string& pool) const {
+    const auto use = run_.use_of(pool);
+    return {use.samples, use.most};
+  }
   auto sweep(bool cleanup) {
-    return start(io_, run_.sweep(cleanup),
+    return start(*io_, run_.sweep(cleanup),
                  [](std::vector<std::string> lines) { return nb::cast(lines); });
   }
   auto cleanup(std::optional<std::string> id) {
-    return start(io_, sandbox::cleanup_from_environment(pool_, id.value_or("")),
+    return start(*io_, sandbox::cleanup_from_environment(pool_, id.value_or("")),
                  [](std::vector<std::string> lines) { return nb::cast(lines); });
   }
 
  private:
+  awaitable<std::shared_ptr<sandbox::Place>> take_held(std::string spec, std::string task,
+                                                       std::string sample) {
+    auto taken = co_await run_.take_place(std::move(spec), std::move(task), std::move(sample));
+    co_return held_by_python<sandbox::Place>(std::move(taken), io_, [](sandbox::Place&) {});
+  }
+  awaitable<std::shared_ptr<sandbox::Sandbox>> bring_up_held(
+      std::string spec, std::string task, std::string sample,
+      std::shared_ptr<sandbox::Place> place) {
+    auto made = co_await run_.bring_up(std::move(spec), std::move(task), std::move(sample),
+                                       std::move(place));
+    co_return held_by_python<sandbox::Sandbox>(std::move(made), io_,
+                                               [](sandbox::Sandbox& ended) { ended.leave(); });
+  }
+
   nb::object log_;
-  asio::io_context io_{1};
-  asio::executor_work_guard<asio::io_context::executor_type> guard_{io_.get_executor()};
+  /// Shared with what Python holds, which may live longer.
+  std::shared_ptr<asio::io_context> io_ = std::make_shared<asio::io_context>(1);
+  asio::executor_work_guard<asio::io_context::executor_type> guard_{io_->get_executor()};
   asio::thread_pool pool_{2};
-  sandbox::Run run_{io_.get_executor(), pool_};
+  sandbox::Run run_{io_->get_executor(), pool_};
   std::thread thread_;
 };
 
@@ -286,10 +333,14 @@ void bind_core(nb::module_& m) {
       .def_prop_ro("vms", &PySandbox::vms)
       .def("destroy",
            [](const PySandbox& self) { return start(*self.io, self.sandbox->destroy()); });
+  nb::class_<PyPlace>(m, "Place", "A sample's room on a host, given back when it goes.");
   nb::class_<Core>(m, "Core", "The I/O thread and all that this process made; one per process.")
       .def(nb::init<nb::object>(), "log"_a)
       .def("prepare", &Core::prepare, "spec"_a)
-      .def("bring_up", &Core::bring_up, "spec"_a, "task"_a, "sample"_a)
+      .def("take_place", &Core::take_place, "spec"_a, "task"_a, "sample"_a)
+      .def("bring_up", &Core::bring_up, "spec"_a, "task"_a, "sample"_a, "place"_a)
+      .def("capacity", &Core::capacity)
+      .def("use", &Core::use, "pool"_a, "Samples of a pool that have a place, and how many may.")
       .def("sweep", &Core::sweep, "cleanup"_a)
       .def("cleanup", &Core::cleanup, "id"_a.none())
       .def("close", &Core::close);

@@ -54,6 +54,11 @@ std::optional<std::string> run_of_file(const std::string& name) {
   return image::run_of_upload(name);
 }
 
+/// On shared storage all nodes have it.
+bool is_known(const std::vector<OwnFile>& files, const pve::VolumeId& volume, bool is_shared) {
+  return is_shared && std::ranges::find(files, volume, &OwnFile::volume) != files.end();
+}
+
 awaitable<void> add_files(pve::Client& client, pve::NodeName node, Belongings& out) {
   for (const auto& storage : co_await pve::storage::list(client, node)) {
     for (const auto* kind : {"iso", "import"}) {
@@ -61,7 +66,8 @@ awaitable<void> add_files(pve::Client& client, pve::NodeName node, Belongings& o
       for (auto& volume : co_await pve::storage::content(client, node, storage.id, kind)) {
         const auto rest = volume.id.rest();
         const auto run = run_of_file(std::string{rest.substr(rest.rfind('/') + 1)});
-        if (run) out.files.push_back({std::move(volume.id), *run, volume.size});
+        if (!run || is_known(out.files, volume.id, storage.shared)) continue;
+        out.files.push_back({node, std::move(volume.id), *run, volume.size});
       }
     }
   }
@@ -79,10 +85,12 @@ awaitable<void> add_networks(pve::Client& client, Belongings& out) {
 
 }  // namespace
 
-awaitable<Belongings> find_belongings(pve::Client& client, pve::NodeName node) {
+awaitable<Belongings> find_belongings(pve::Client& client, std::vector<pve::NodeName> nodes) {
   Belongings out;
-  co_await add_vms(client, node, out);
-  co_await add_files(client, node, out);
+  for (const auto& node : nodes) {
+    co_await add_vms(client, node, out);
+    co_await add_files(client, node, out);
+  }
   co_await add_networks(client, out);
   co_return out;
 }

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-/// What of ours is on a node for samples, told by its marks alone. (Templates and what they are
+/// What of ours is on a server for samples, told by its marks alone. (Templates and what they are
 /// made of are image::Inventory's.)
 namespace px::sandbox {
 
@@ -32,6 +32,7 @@ struct OwnVm {
 
 /// A medium for guests, or an image that a template is made from.
 struct OwnFile {
+  pve::NodeName node;
   pve::VolumeId volume;
   std::string run;
   std::int64_t size = 0;  ///< bytes
@@ -43,7 +44,8 @@ struct Belongings {
   std::vector<network::Remains> networks;  ///< of the whole cluster
 };
 
-/// A request for each VM of the node that is no template, for each storage's files, and a few more.
-awaitable<Belongings> find_belongings(pve::Client& client, pve::NodeName node);
+/// A request for each VM of these nodes that is no template, for each storage's files, and a few
+/// more.
+awaitable<Belongings> find_belongings(pve::Client& client, std::vector<pve::NodeName> nodes);
 
 }  // namespace px::sandbox

@@ -1,7 +1,6 @@
 #include "sandbox/cleanup.hpp"
 
 #include "pve/storage.hpp"
-#include "sandbox/host.hpp"
 #include "sandbox/life_sign.hpp"
 #include "sandbox/marks.hpp"
 #include "sandbox/removal.hpp"
@@ -51,8 +50,7 @@ class Removal {
   }
 
   awaitable<void> remove_file(OwnFile own) {
-    const auto node = pve::NodeName::parse(client_.instance().node);
-    co_await pve::storage::delete_volume(client_, node, own.volume, Deadline::after(60s));
+    co_await pve::storage::delete_volume(client_, own.node, own.volume, Deadline::after(60s));
   }
 
   /// All with one apply, for each holds up the cluster.
@@ -81,11 +79,11 @@ class Removal {
   CleanupReport report_;
 };
 
-awaitable<void> clean_host(Host& host, const CleanupSelection& selection, const LifeOf& life_of,
-                           CleanupReport& report) {
-  co_await host.check();
-  const auto found = co_await find_belongings(host.client(), host.node());
-  auto done = co_await clean_up(host.client(), choose(found, selection, life_of, Mark::now()));
+awaitable<void> clean_server(Server& server, const CleanupSelection& selection,
+                             const LifeOf& life_of, CleanupReport& report) {
+  co_await server.connect();
+  const auto found = co_await find_belongings(server.client(), server.nodes());
+  auto done = co_await clean_up(server.client(), choose(found, selection, life_of, Mark::now()));
   std::ranges::move(done.removed, std::back_inserter(report.removed));
   std::ranges::move(done.left, std::back_inserter(report.left));
 }
@@ -104,48 +102,54 @@ std::string count_text(std::size_t number, std::string_view one) {
 }
 
 /// What dead runs left on one server; false when something of it is still there.
-awaitable<bool> clean_up_after_the_dead(std::shared_ptr<Host> host, Environment environment,
+awaitable<bool> clean_up_after_the_dead(std::shared_ptr<Server> server, Environment environment,
                                         bool keep) {
   const auto life = [&environment](const std::string& run) { return life_of(run, environment); };
-  const auto found = co_await find_belongings(host->client(), host->node());
+  const auto found = co_await find_belongings(server->client(), server->nodes());
   auto choice = choose(found, {.dead = true}, life, Mark::now());
   const auto half_made =
       std::erase_if(choice.vms, [](const auto& chosen) { return chosen.what.is_being_made; });
   if (choice.empty()) co_return half_made == 0;
   log::warn("runs that died left {}, {} and {} on {}: {}", count_text(choice.vms.size(), "VM"),
             count_text(choice.networks.size(), "network"), count_text(choice.files.size(), "file"),
-            host->instance().host,
+            server->instance().host,
             keep ? "kept, as PROXMOX_SANDBOX_KEEP_DEAD says" : "removing them");
   if (keep) co_return false;
-  const auto report = co_await clean_up(host->client(), std::move(choice));
+  const auto report = co_await clean_up(server->client(), std::move(choice));
   for (const auto& line : report.left) log::error("left of a dead run: {}", line);
   co_return report.left.empty() && half_made == 0;
 }
 
-awaitable<void> clean_up_quietly(std::shared_ptr<Host> host, Environment environment, bool keep,
+awaitable<void> clean_up_quietly(std::shared_ptr<Server> server, Environment environment, bool keep,
                                  bool& is_clean) {
   try {
-    const bool done = co_await clean_up_after_the_dead(host, environment, keep);
+    const bool done = co_await clean_up_after_the_dead(server, environment, keep);
     is_clean = is_clean && done;
   } catch (const Error& error) {
     is_clean = false;
-    log::warn("what dead runs left on {} was not removed: {}", host->instance().host, error.what());
+    log::warn("what dead runs left on {} was not removed: {}", server->instance().host,
+              error.what());
   }
 }
 
 }  // namespace
 
-awaitable<void> clean_up_after_the_dead(std::vector<std::shared_ptr<Host>> hosts,
+awaitable<void> clean_up_after_the_dead(std::vector<std::shared_ptr<Server>> servers,
                                         Environment environment) {
   const auto dead = dead_runs(environment);
   if (dead.empty()) co_return;
   const bool keep = read_flag(environment, "PROXMOX_SANDBOX_KEEP_DEAD", false);
   const CleanupTurn turn{environment};
   if (!turn.is_ours()) co_return;  // another process is at it
-  bool is_clean = hosts.size() == read_instances(environment).size();
+  bool is_clean = servers.size() == read_instances(environment).size();
   std::vector<awaitable<void>> work;
-  for (const auto& host : hosts)
-    work.push_back(clean_up_quietly(host, environment, keep, is_clean));
+  for (const auto& server : servers) {
+    if (!server->is_connected()) {
+      is_clean = false;
+    } else {
+      work.push_back(clean_up_quietly(server, environment, keep, is_clean));
+    }
+  }
   co_await all(std::move(work));
   if (!is_clean) co_return;  // another server may have more of theirs
   for (const auto& run : dead) forget_ended(run, environment);
@@ -160,13 +164,14 @@ awaitable<std::vector<std::string>> cleanup_from_environment(asio::thread_pool& 
   const auto life = [&environment](const std::string& run) { return life_of(run, environment); };
   CleanupReport report;
   for (auto& instance : read_instances(environment)) {
-    const std::string server = instance.host;
+    const std::string name = instance.host;
     try {
-      Host host{executor, pool, std::move(instance), none, environment};
-      co_await clean_host(host, selection, life, report);
-      co_await host.client().close();
+      const auto server =
+          std::make_shared<Server>(executor, pool, std::move(instance), none, environment);
+      co_await clean_server(*server, selection, life, report);
+      co_await server->client().close();
     } catch (const Error& error) {
-      report.left.push_back(fmt::format("what is on {}: {}", server, error.what()));
+      report.left.push_back(fmt::format("what is on {}: {}", name, error.what()));
     }
   }
   if (!report.left.empty()) {

@@ -1,8 +1,8 @@
 #pragma once
 #include "pve/client.hpp"
 #include "sandbox/cleanup_choice.hpp"
-#include "sandbox/host.hpp"
 #include "sandbox/instances.hpp"
+#include "sandbox/server.hpp"
 #include "support/async.hpp"
 
 #include <functional>
@@ -30,7 +30,7 @@ awaitable<CleanupReport> clean_up(pve::Client& client, CleanupChoice choice,
 /// there, and removes it, unless PROXMOX_SANDBOX_KEEP_DEAD is set. No request when no run is dead.
 /// Templates half made are left to those who need them (image::claim). Errors go to the log, for
 /// nobody who starts an evaluation asked for this.
-awaitable<void> clean_up_after_the_dead(std::vector<std::shared_ptr<Host>> hosts,
+awaitable<void> clean_up_after_the_dead(std::vector<std::shared_ptr<Server>> servers,
                                         Environment environment);
 
 /// Removes what is ours on all servers of the environment, VMs, media and networks: all of it (`id`

@@ -1,13 +1,14 @@
 #include "sandbox/host.hpp"
 
+#include "image/drives.hpp"
+#include "network/native_options.hpp"
 #include "network/permanent.hpp"
-#include "pve/access.hpp"
-#include "pve/cluster.hpp"
-#include "pve/firewall.hpp"
-#include "pve/nodes.hpp"
 #include "pve/pools.hpp"
 #include "pve/storage.hpp"
 #include "sandbox/life_sign.hpp"
+#include "sandbox/native_options.hpp"
+#include "sandbox/sandbox.hpp"
+#include "support/log.hpp"
 
 #include <fmt/format.h>
 
@@ -18,9 +19,6 @@ namespace px::sandbox {
 using namespace std::chrono_literals;
 
 namespace {
-
-/// For so long the numbers after a free one are taken for free, too: a sample's VMs start together.
-constexpr auto vmids_in_a_row = 5s;
 
 constexpr auto uplink_limit = 3min;
 
@@ -33,13 +31,12 @@ std::string template_note(const RunId& run) {
 
 }  // namespace
 
-Host::Host(const asio::any_io_executor& executor, asio::thread_pool& pool, pve::Instance instance,
-           const RunId& run, const Environment& environment)
-    : client_{executor, pool, std::move(instance)},
-      node_{pve::NodeName::parse(client_.instance().node)},
-      templates_{client_,
+Host::Host(Server& server, pve::NodeName node, const RunId& run, const Environment& environment)
+    : server_{server},
+      node_{std::move(node)},
+      templates_{client(),
                  node_,
-                 client_.instance().image_storage,
+                 instance().image_storage,
                  run.text,
                  template_note(run),
                  [environment](const std::string& note) {
@@ -47,37 +44,157 @@ Host::Host(const asio::any_io_executor& executor, asio::thread_pool& pool, pve::
                    return mark && has_ended(life_of(mark->run, environment).life);
                  },
                  [this] { return uplink(); }},
-      seeds_{client_, node_},
-      leases_{client_, node_, run.text} {}
+      seeds_{client(), node_} {
+  room.most_samples = instance().max_sandboxes;
+}
+
+std::string Host::name() const {
+  const auto& id = instance().id == "default" ? instance().host : instance().id;
+  return id == node_.text() ? id : fmt::format("{}, node {}", id, node_);
+}
 
 awaitable<std::string> Host::uplink() {
   const auto permit = co_await uplink_turn_.acquire();
-  co_return (co_await network::permanent_vnet(client_, Deadline::after(uplink_limit))).text();
+  co_return (co_await network::permanent_vnet(client(), Deadline::after(uplink_limit))).text();
 }
 
-awaitable<void> Host::check() {
-  const auto permit = co_await look_up_.acquire();
-  if (checked_) co_return;
-  const auto nodes = co_await pve::nodes::list(client_);
-  const auto it = std::find_if(nodes.begin(), nodes.end(),
-                               [&](const auto& node) { return node.name == node_; });
-  if (it == nodes.end()) {
-    std::vector<std::string> names;
-    for (const auto& node : nodes) names.push_back(node.name.text());
-    throw_bad_input(
-        "PROXMOX_NODE", node_.text(),
-        fmt::format("the nodes of {} are: {}", instance().host, fmt::join(names, ", ")));
+// --- what a configuration needs ------------------------------------------------------------------
+
+namespace {
+
+/// What the configuration promises is kept or said loudly not to be.
+awaitable<void> check_firewall(Server& server, const Spec& spec) {
+  const bool closed = spec.networks.isolation.closed && !spec.networks.vnets.empty();
+  const auto guarded = std::ranges::find(spec.vms, true, &VmSpec::firewall);
+  if (!closed && guarded == spec.vms.end()) co_return;
+  const auto trouble = co_await server.firewall_trouble();
+  if (trouble.empty()) co_return;
+  const auto said = fmt::format("on {} {}", server.instance().host, trouble);
+  const std::string fix = "See what is missing, and mend it: proxmox-sandbox doctor --fix";
+  if (guarded != spec.vms.end()) {
+    const auto index = guarded - spec.vms.begin();
+    throw Error{Errc::unsupported,
+                fmt::format("vms_config[{}].firewall: the VM can't be isolated: {}", index, said)}
+        .with_hint(fix);
   }
-  if (!it->online) {
-    throw Error{Errc::unavailable, fmt::format("node {} of {} is offline", node_, instance().host)};
+  if (spec.verify_isolation) {
+    throw Error{Errc::unsupported,
+                fmt::format("verify_isolation: the networks can't be closed: {}", said)}
+        .with_hint(fix);
   }
-  checked_ = true;
+  log::warn(
+      "SAMPLES' NETWORKS ARE NOT CLOSED: {}. Guests may reach the server, its networks and other "
+      "samples. {}",
+      said, fix);
 }
+
+}  // namespace
+
+awaitable<void> Host::prepare(const Spec& spec, const std::string& key) {
+  auto& turn = one_preparation_[key];
+  if (!turn) turn = std::make_unique<Semaphore>(1);
+  const auto permit = co_await turn->acquire();
+  if (is_prepared(key)) co_return;
+  co_await check_firewall(server_, spec);
+  for (const auto& vm : spec.vms) {
+    for (const auto& card : vm.cards.value_or(std::vector<network::Card>{})) {
+      if (!card.vnet) co_await server_.existing_vnet(card, spec.networks);
+    }
+  }
+  co_await network::check_network_options(client(), spec.networks);
+  for (const auto& vm : spec.vms) {
+    co_await check_places(vm);
+    co_await check_native_options(client(), node_, vm);
+  }
+  for (const auto& vm : spec.vms) {
+    if (vm.seed) co_await seed_of(vm);
+  }
+  const auto make_template = [this](const VmSpec& vm) -> awaitable<void> {
+    co_await template_of(template_request(vm));
+  };
+  std::vector<awaitable<void>> templates;
+  for (const auto& vm : spec.vms) templates.push_back(make_template(vm));
+  co_await all(std::move(templates));
+  prepared_.insert(key);
+}
+
+/// That the storage and the pool that a VM names are there.
+awaitable<void> Host::check_places(const VmSpec& vm) {
+  if (vm.storage) {
+    std::vector<std::string> known;
+    for (const auto& storage : co_await pve::storage::list(client(), node_)) {
+      if (storage.holds("images")) known.push_back(storage.id.text());
+    }
+    if (std::ranges::find(known, *vm.storage) == known.end()) {
+      throw_bad_input(
+          vm.field + ".storage", *vm.storage,
+          fmt::format("the storages for images of node {} are: {}", node_, fmt::join(known, ", ")));
+    }
+  }
+  if (!vm.pool) co_return;
+  std::vector<std::string> pools;
+  for (const auto& pool : co_await pve::pools::list(client())) pools.push_back(pool.id);
+  if (std::ranges::find(pools, *vm.pool) != pools.end()) co_return;
+  throw_bad_input(vm.field + ".pool", *vm.pool,
+                  pools.empty()
+                      ? "the server has no pools"
+                      : fmt::format("the server's pools are: {}", fmt::join(pools, ", ")));
+}
+
+// --- templates -----------------------------------------------------------------------------------
+
+awaitable<bool> Host::is_shared(std::string storage) {
+  const auto permit = co_await look_up_.acquire();
+  if (!shared_.contains(storage)) {
+    shared_[storage] = false;  // also one that is not there
+    for (const auto& seen : co_await pve::storage::list(client(), node_)) {
+      shared_[seen.id.text()] = seen.shared;
+    }
+  }
+  co_return shared_[storage];
+}
+
+awaitable<image::Template> Host::template_of(image::TemplateRequest request) {
+  const auto hosts = server_.hosts();
+  if (hosts.size() == 1) co_return co_await templates_.get(std::move(request));
+  if (request.existing_tag.empty() && request.existing_backup.empty()) {
+    // On shared storage one serves all: the first node's.
+    const bool shared = co_await is_shared(request.storage.value_or(instance().image_storage));
+    auto& maker = shared ? hosts.front()->templates_ : templates_;
+    co_return co_await maker.get(std::move(request));
+  }
+  std::optional<Error> not_here;
+  try {
+    co_return co_await templates_.get(request);
+  } catch (const Error& error) {
+    if (error.kind != Errc::bad_input || request.existing_tag.empty()) throw;
+    not_here = error;
+  }
+  for (const auto& other : hosts) {
+    if (other.get() == this || !other->is_online) continue;
+    std::optional<image::Template> found;
+    try {
+      found = co_await other->templates_.get(request);
+    } catch (const Error& error) {
+      if (error.kind != Errc::bad_input) throw;
+    }
+    if (!found) continue;
+    const auto disk = found->config.get(image::boot_disk(found->config));
+    if (co_await is_shared(image::storage_of_drive(disk))) co_return *std::move(found);
+  }
+  throw *std::move(not_here);
+}
+
+void Host::forget_templates() {
+  for (const auto& host : server_.hosts()) host->templates_.forget();
+}
+
+// --- media ---------------------------------------------------------------------------------------
 
 awaitable<std::optional<pve::StorageId>> Host::iso_storage() {
   const auto permit = co_await look_up_.acquire();
   if (!iso_storage_known_) {
-    for (const auto& storage : co_await pve::storage::list(client_, node_)) {
+    for (const auto& storage : co_await pve::storage::list(client(), node_)) {
       if (storage.active && storage.holds("iso")) {
         iso_storage_ = storage.id;
         break;
@@ -100,124 +217,12 @@ awaitable<pve::VolumeId> Host::seed_of(const VmSpec& vm) {
   co_return co_await seeds_.get(vm.seed, *storage);
 }
 
-awaitable<pve::sdn::Vnet> Host::existing_vnet(const network::Card& card,
-                                              const network::Plan& planned) {
-  const auto permit = co_await look_up_.acquire();
-  const auto find = [&] {
-    return std::ranges::find(existing_vnets_, card.alias, &pve::sdn::Vnet::alias);
-  };
-  if (find() == existing_vnets_.end()) {
-    existing_vnets_ = co_await pve::sdn::vnets(client_);
-    // What belongs to samples is nobody else's.
-    std::erase_if(existing_vnets_, [](const pve::sdn::Vnet& vnet) {
-      return vnet.alias.empty() || network::run_of_alias(vnet.alias);
-    });
-  }
-  if (find() != existing_vnets_.end()) co_return *find();
-  std::vector<std::string> known;
-  for (const auto& vnet : planned.vnets) {
-    if (!vnet.alias.empty()) known.push_back(vnet.alias);
-  }
-  for (const auto& vnet : existing_vnets_) known.push_back(vnet.alias);
-  throw_bad_input(card.field + ".vnet_alias", card.alias,
-                  known.empty()
-                      ? fmt::format("no VNet in sdn_config or on {} has an alias", instance().host)
-                      : fmt::format("the VNets of sdn_config and of {} are: {}", instance().host,
-                                    fmt::join(known, ", ")));
-}
-
-awaitable<void> Host::check_places(VmSpec vm) {
-  if (vm.storage) {
-    std::vector<std::string> known;
-    for (const auto& storage : co_await pve::storage::list(client_, node_)) {
-      if (storage.holds("images")) known.push_back(storage.id.text());
-    }
-    if (std::ranges::find(known, *vm.storage) == known.end()) {
-      throw_bad_input(
-          vm.field + ".storage", *vm.storage,
-          fmt::format("the storages for images of node {} are: {}", node_, fmt::join(known, ", ")));
-    }
-  }
-  if (!vm.pool) co_return;
-  std::vector<std::string> pools;
-  for (const auto& pool : co_await pve::pools::list(client_)) pools.push_back(pool.id);
-  if (std::ranges::find(pools, *vm.pool) != pools.end()) co_return;
-  throw_bad_input(vm.field + ".pool", *vm.pool,
-                  pools.empty()
-                      ? "the server has no pools"
-                      : fmt::format("the server's pools are: {}", fmt::join(pools, ", ")));
-}
-
-namespace {
-
-awaitable<std::string> find_firewall_trouble(pve::Client& client) {
-  try {
-    if (!co_await pve::firewall::is_enabled(client)) {
-      co_return "the datacenter's firewall is off";
-    }
-  } catch (const Error& error) {
-    if (error.kind != Errc::forbidden) throw;
-    co_return "whether the datacenter's firewall is on can't be seen without Sys.Audit on /";
-  }
-  const auto permissions = co_await pve::access::permissions(client);
-  const bool may = pve::access::holds(permissions, "/", "Sys.Modify");
-  co_return may ? "" : "security groups can't be made without Sys.Modify on /";
-}
-
-}  // namespace
-
-awaitable<std::string> Host::firewall_trouble() {
-  const auto permit = co_await look_up_.acquire();
-  if (!firewall_trouble_) firewall_trouble_ = co_await find_firewall_trouble(client_);
-  co_return *firewall_trouble_;
-}
-
-awaitable<network::Plan> Host::possible(network::Plan plan) {
-  if (plan.vnets.empty() || !plan.isolation.closed) co_return plan;
-  const auto trouble = co_await firewall_trouble();
-  if (!trouble.empty()) plan.isolation = {.closed = false};
-  co_return plan;
-}
-
 awaitable<std::vector<network::Cidr>> Host::foreign_networks() {
   std::vector<network::Cidr> out;
-  for (const auto& range : co_await network::host_ranges(client_, node_)) {
+  for (const auto& range : co_await network::host_ranges(client(), node_)) {
     out.push_back(range.cidr);
   }
   co_return out;
-}
-
-awaitable<std::vector<pve::firewall::Rule>> Host::rules_among_strangers(
-    std::optional<pve::VnetId> vnet, const std::vector<network::Cidr>& foreign) {
-  std::vector<network::WireSubnet> subnets;
-  if (vnet) {
-    for (const auto& subnet : co_await pve::sdn::subnets(client_, *vnet)) {
-      network::WireSubnet wire{network::Cidr::around("subnet", subnet.cidr)};
-      if (!subnet.gateway.empty()) {
-        wire.gateway = network::parse_address("gateway", subnet.gateway);
-        wire.snat = wire.dhcp = true;  // where it is not so, nothing answers
-      }
-      subnets.push_back(std::move(wire));
-    }
-  }
-  co_return network::rules_among_strangers(subnets, foreign);
-}
-
-awaitable<pve::Vmid> Host::next_vmid(bool was_taken) {
-  const auto permit = co_await look_up_.acquire();
-  const auto now = std::chrono::steady_clock::now();
-  const bool fresh = last_vmid_ && now - asked_for_vmid_ < vmids_in_a_row;
-  if (!fresh || was_taken) {
-    const auto proposed = co_await pve::cluster::next_id(client_);
-    asked_for_vmid_ = now;
-    if (!last_vmid_ || proposed > *last_vmid_) {
-      last_vmid_ = proposed;
-      co_return proposed;
-    }
-  }
-  // VMs that start side by side would all be proposed the same one.
-  last_vmid_ = pve::Vmid::from_number(std::int64_t{last_vmid_->number()} + 1);
-  co_return *last_vmid_;
 }
 
 }  // namespace px::sandbox

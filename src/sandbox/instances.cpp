@@ -2,6 +2,7 @@
 
 #include "support/error.hpp"
 #include "support/json.hpp"
+#include "support/yaml.hpp"
 
 #include <boost/algorithm/string/case_conv.hpp>
 #include <fmt/format.h>
@@ -33,11 +34,13 @@ struct RawInstance {
   std::string password;
   std::string token_id;
   std::string token_secret;
-  std::string node = "proxmox";
+  std::string node = "auto";
   bool verify_tls = true;
   std::string ca_file;
   std::string fingerprint;
   std::string image_storage = "local-lvm";
+  std::optional<int> max_sandboxes;
+  std::optional<int> memory_reserve_mb;
   std::vector<RawHeader> extra_headers;
 };
 
@@ -67,6 +70,8 @@ void describe(V& visit, RawInstance& i) {
   visit("ca_file", i.ca_file);
   visit("fingerprint", i.fingerprint);
   visit("image_storage", i.image_storage);
+  visit("max_sandboxes", i.max_sandboxes);
+  visit("memory_reserve_mb", i.memory_reserve_mb);
   visit("extra_headers", i.extra_headers);
 }
 
@@ -91,19 +96,22 @@ pve::Instance to_instance(RawInstance&& raw) {
   out.ca_file = std::move(raw.ca_file);
   out.fingerprint = std::move(raw.fingerprint);
   out.image_storage = std::move(raw.image_storage);
+  out.max_sandboxes = raw.max_sandboxes;
+  out.memory_reserve_mb = raw.memory_reserve_mb;
   for (auto& header : raw.extra_headers) {
     out.extra_headers.emplace_back(std::move(header.name), Secret{std::move(header.value)});
   }
   return out;
 }
 
-int parse_port(const std::string& name, const std::string& text) {
-  int port = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port);
-  if (error != std::errc{} || end != text.data() + text.size() || port < 1 || port > 65535) {
-    throw_bad_input(name, text, "a port lies in 1..65535");
+/// A variable's whole number; check() looks at its range.
+int parse_number(const std::string& name, const std::string& text) {
+  int number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc{} || end != text.data() + text.size()) {
+    throw_bad_input(name, text, "it is a whole number");
   }
-  return port;
+  return number;
 }
 
 /// What no instance can do without. `where` prefixes the field names.
@@ -124,6 +132,18 @@ void check(const pve::Instance& instance, const std::function<std::string(std::s
   if (instance.port < 1 || instance.port > 65535) {
     throw_bad_input(where("port"), std::to_string(instance.port), "a port lies in 1..65535");
   }
+  if (instance.max_sandboxes && *instance.max_sandboxes < 1) {
+    throw_bad_input(where("max_sandboxes"), std::to_string(*instance.max_sandboxes),
+                    "it is 1 or more; leave it out to go by memory and cores");
+  }
+  if (instance.memory_reserve_mb && *instance.memory_reserve_mb < 0) {
+    throw_bad_input(where("memory_reserve_mb"), std::to_string(*instance.memory_reserve_mb),
+                    "it is 0 or more");
+  }
+}
+
+bool is_yaml(const std::string& path) {
+  return path.ends_with(".yaml") || path.ends_with(".yml");
 }
 
 std::vector<pve::Instance> read_file(const std::string& path) {
@@ -133,7 +153,8 @@ std::vector<pve::Instance> read_file(const std::string& path) {
   if (!file) {
     throw_bad_input("PROXMOX_CONFIG_FILE", path, "the file can't be read");
   }
-  auto raw = json::to<RawFile>(json::parse(text.str(), path), "");
+  auto raw = json::to<RawFile>(
+      is_yaml(path) ? yaml::parse(text.str(), path) : json::parse(text.str(), path), "");
   if (raw.instances.empty()) throw Error{Errc::bad_input, path + ": instances: is empty"};
   std::vector<pve::Instance> out;
   std::set<std::string> ids;
@@ -159,6 +180,8 @@ pve::Instance read_variables(const Environment& environment) {
     if (auto value = environment(name); value && !value->empty()) field = std::move(*value);
   };
   std::string port;
+  std::string most;
+  std::string reserve;
   std::string password;
   std::string token_secret;
   take("PROXMOX_HOST", out.host);
@@ -172,9 +195,15 @@ pve::Instance read_variables(const Environment& environment) {
   take("PROXMOX_CA_FILE", out.ca_file);
   take("PROXMOX_FINGERPRINT", out.fingerprint);
   take("PROXMOX_IMAGE_STORAGE", out.image_storage);
+  take("PROXMOX_MAX_SANDBOXES", most);
+  take("PROXMOX_MEMORY_RESERVE_MB", reserve);
   out.password = Secret{password};
   out.token_secret = Secret{token_secret};
-  if (!port.empty()) out.port = parse_port("PROXMOX_PORT", port);
+  if (!port.empty()) out.port = parse_number("PROXMOX_PORT", port);
+  if (!most.empty()) out.max_sandboxes = parse_number("PROXMOX_MAX_SANDBOXES", most);
+  if (!reserve.empty()) {
+    out.memory_reserve_mb = parse_number("PROXMOX_MEMORY_RESERVE_MB", reserve);
+  }
   out.verify_tls = read_flag(environment, "PROXMOX_VERIFY_TLS", out.verify_tls);
   return out;
 }
@@ -234,11 +263,13 @@ std::vector<pve::Instance> instances_for(const Spec& spec, const Environment& en
   std::vector<pve::Instance> out;
   if (file && !file->empty()) {
     out = read_file(*file);
+    std::set<std::string> pools;
+    for (const auto& instance : out) pools.insert(instance.pool);
     std::erase_if(out,
                   [&](const auto& instance) { return instance.pool != spec.instance_pool_id; });
     if (out.empty()) {
       throw_bad_input("instance_pool_id", spec.instance_pool_id,
-                      "no instance in " + *file + " has that pool_id");
+                      fmt::format("the pools in {} are: {}", *file, fmt::join(pools, ", ")));
     }
   } else {
     // The single variables describe one server, which serves any pool.

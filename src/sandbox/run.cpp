@@ -1,8 +1,7 @@
 #include "sandbox/run.hpp"
 
-#include "network/native_options.hpp"
+#include "pve/nodes.hpp"
 #include "sandbox/cleanup.hpp"
-#include "sandbox/native_options.hpp"
 #include "sandbox/web_sources.hpp"
 #include "support/bytes.hpp"
 #include "support/log.hpp"
@@ -10,77 +9,85 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 
 namespace px::sandbox {
 
+using namespace std::chrono_literals;
+using std::chrono::steady_clock;
+
 namespace {
 
-/// Instances with the same key share a Host, and with it their connections and look-ups.
+constexpr auto quick_look = 5s;
+/// For Inspect's own limit, before it knows a sample: the smallest that make sense.
+constexpr Share small_sample{std::int64_t{512} << 20, 1};
+
+/// Instances with the same key share a Server, and with it connections and look-ups.
 std::string key_of(const pve::Instance& instance) {
   const auto secret =
       sha256_hex(instance.password.reveal() + '\n' + instance.token_secret.reveal());
-  return fmt::format("{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}", instance.id, instance.host, instance.port,
-                     instance.user, instance.realm, instance.token_id, instance.node,
-                     instance.verify_tls, instance.fingerprint, instance.image_storage, secret);
+  return fmt::format("{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}", instance.id, instance.host,
+                     instance.port, instance.user, instance.realm, instance.token_id, instance.node,
+                     instance.verify_tls, instance.fingerprint, instance.image_storage,
+                     instance.max_sandboxes.value_or(0), instance.memory_reserve_mb.value_or(-1),
+                     secret);
 }
 
-/// What the configuration promises is kept or said loudly not to be.
-awaitable<void> check_firewall(const std::shared_ptr<Host>& host, const Spec& spec) {
-  const bool closed = spec.networks.isolation.closed && !spec.networks.vnets.empty();
-  const auto guarded = std::ranges::find(spec.vms, true, &VmSpec::firewall);
-  if (!closed && guarded == spec.vms.end()) co_return;
-  const auto trouble = co_await host->firewall_trouble();
-  if (trouble.empty()) co_return;
-  const auto said = fmt::format("on {} {}", host->instance().host, trouble);
-  const std::string fix = "See what is missing, and mend it: proxmox-sandbox doctor --fix";
-  if (guarded != spec.vms.end()) {
-    const auto index = guarded - spec.vms.begin();
-    throw Error{Errc::unsupported,
-                fmt::format("vms_config[{}].firewall: the VM can't be isolated: {}", index, said)}
-        .with_hint(fix);
-  }
-  if (spec.verify_isolation) {
-    throw Error{Errc::unsupported,
-                fmt::format("verify_isolation: the networks can't be closed: {}", said)}
-        .with_hint(fix);
-  }
-  log::warn(
-      "SAMPLES' NETWORKS ARE NOT CLOSED: {}. Guests may reach the server, its networks and other "
-      "samples. {}",
-      said, fix);
+/// What a configuration finds missing on one node of several, another one may have.
+bool is_unfit(const Error& error, Server& server) {
+  const bool says_so = error.kind == Errc::bad_input || error.kind == Errc::unsupported;
+  return says_so && server.hosts().size() > 1;
 }
 
-awaitable<void> make_template(std::shared_ptr<Host> host, const VmSpec& vm) {
-  co_await host->templates().get(template_request(vm));
-}
-
-awaitable<void> prepare_host(std::shared_ptr<Host> host, const Spec& spec) {
-  co_await host->check();
-  co_await check_firewall(host, spec);
-  for (const auto& vm : spec.vms) {
-    for (const auto& card : vm.cards.value_or(std::vector<network::Card>{})) {
-      if (!card.vnet) co_await host->existing_vnet(card, spec.networks);
-    }
+std::vector<std::shared_ptr<Host>> hosts_of(const std::vector<std::shared_ptr<Server>>& servers) {
+  std::vector<std::shared_ptr<Host>> out;
+  for (const auto& server : servers) {
+    for (auto& host : server->hosts()) out.push_back(std::move(host));
   }
-  co_await network::check_network_options(host->client(), spec.networks);
-  for (const auto& vm : spec.vms) {
-    co_await host->check_places(vm);
-    co_await check_native_options(host->client(), host->node(), vm);
-  }
-  for (const auto& vm : spec.vms) {
-    if (vm.seed) co_await host->seed_of(vm);
-  }
-  std::vector<awaitable<void>> templates;
-  for (const auto& vm : spec.vms) templates.push_back(make_template(host, vm));
-  co_await all(std::move(templates));
-  // Inspect does not name the task yet.
-  co_await host->leases().prepare(co_await host->possible(spec.networks), "");
+  return out;
 }
 
 }  // namespace
 
+/// What is tried for one sample, on one host and perhaps on another.
+struct Run::Attempt {
+  Spec spec;
+  std::string key;  ///< of the specification
+  std::string task;
+  std::string sample;
+  std::vector<std::shared_ptr<Server>> servers;
+  std::shared_ptr<Host> failed_on{};
+  std::shared_ptr<Sandbox> sandbox{};
+
+  std::string who() const {
+    return sample.empty() ? fmt::format("a sample of {}", task)
+                          : fmt::format("sample {} of {}", sample, task);
+  }
+};
+
 Run::Run(asio::any_io_executor executor, asio::thread_pool& pool, Environment environment)
-    : executor_{std::move(executor)}, pool_{pool}, environment_{std::move(environment)} {}
+    : executor_{std::move(executor)},
+      pool_{pool},
+      environment_{std::move(environment)},
+      places_{std::make_shared<Places>(Places::Terms{
+          .own = [this](const Server& server) { return own_vms(server); },
+          .return_of_server =
+              [this](std::shared_ptr<Server> server) { return return_of(std::move(server)); },
+          .return_of_host = [this](std::shared_ptr<Host> host) -> awaitable<void> {
+            co_await destroy_left(*host);
+          },
+          .keeps_vms =
+              [this] {
+                return std::ranges::any_of(sandboxes_, [](const auto& sandbox) {
+                  return !sandbox->gone() && !sandbox->has_place();
+                });
+              },
+          .on_change = [this] { note_use(); }})} {}
+
+/// Places may live longer than the run.
+Run::~Run() {
+  places_->close();
+}
 
 awaitable<Spec> Run::read(std::string spec_json) {
   const auto known = of_the_web_.find(spec_json);
@@ -94,13 +101,18 @@ awaitable<Spec> Run::read(std::string spec_json) {
   co_return spec;
 }
 
-std::vector<std::shared_ptr<Host>> Run::hosts_for(const Spec& spec) {
-  std::vector<std::shared_ptr<Host>> out;
+std::shared_ptr<Server> Run::server_for(pve::Instance instance) {
+  auto& server = servers_[key_of(instance)];
+  if (!server) {
+    server = std::make_shared<Server>(executor_, pool_, std::move(instance), id_, environment_);
+  }
+  return server;
+}
+
+std::vector<std::shared_ptr<Server>> Run::servers_for(const Spec& spec) {
+  std::vector<std::shared_ptr<Server>> out;
   for (auto& instance : instances_for(spec, environment_)) {
-    auto& host = hosts_[key_of(instance)];
-    if (!host)
-      host = std::make_shared<Host>(executor_, pool_, std::move(instance), id_, environment_);
-    out.push_back(host);
+    out.push_back(server_for(std::move(instance)));
   }
   return out;
 }
@@ -115,19 +127,15 @@ void Run::end_life() {
   life_sign_.reset();
 }
 
+// --- a task's start ------------------------------------------------------------------------------
+
 awaitable<void> Run::prepare(std::string spec_json) {
   const Spec spec = co_await read(spec_json);
   show_life();
-  const auto hosts = hosts_for(spec);
+  const auto servers = servers_for(spec);
   std::exception_ptr failure;
   try {
-    // First, for it makes room.
-    if (!std::exchange(looked_for_dead_, true)) {
-      co_await clean_up_after_the_dead(hosts, environment_);
-    }
-    std::vector<awaitable<void>> work;
-    for (const auto& host : hosts) work.push_back(prepare_host(host, spec));
-    co_await all(std::move(work));
+    co_await prepare_servers(servers, spec, sha256_hex(spec_json));
     ++prepared_;
     show_life();  // another one that failed meanwhile may have ended it
   } catch (...) {
@@ -145,27 +153,210 @@ awaitable<void> Run::prepare(std::string spec_json) {
   std::rethrow_exception(failure);
 }
 
+namespace {
+
+/// A part of a start that may fail for a server's reason: then the server is set aside.
+class OnEachServer {
+ public:
+  using Work = std::function<awaitable<void>(std::shared_ptr<Server>)>;
+
+  awaitable<void> run(const std::vector<std::shared_ptr<Server>>& servers, Work work) {
+    std::vector<awaitable<void>> all_work;
+    for (const auto& server : servers) {
+      if (server->health.is_well()) all_work.push_back(on(server, work));
+    }
+    co_await all(std::move(all_work));
+    const bool some_are_well =
+        std::ranges::any_of(servers, [](const auto& server) { return server->health.is_well(); });
+    if (!some_are_well && first_) throw *first_;
+    for (const auto& text : told_) log::warn("{}", text);
+    told_.clear();
+  }
+
+ private:
+  awaitable<void> on(std::shared_ptr<Server> server, const Work& work) {
+    const auto began = steady_clock::now();
+    try {
+      co_await work(server);
+    } catch (const Error& error) {
+      if (!is_servers_fault(error, false)) throw;
+      const auto now = steady_clock::now();
+      server->health.failed(began, now, error.what());
+      told_.push_back(fmt::format("{} is {}", server->instance().host, server->health.text(now)));
+      if (!first_) first_ = error;
+    }
+  }
+
+  std::optional<Error> first_;
+  std::vector<std::string> told_;
+};
+
+}  // namespace
+
+awaitable<void> Run::prepare_servers(const std::vector<std::shared_ptr<Server>>& servers,
+                                     const Spec& spec, const std::string& key) {
+  OnEachServer on_each;
+  // A task's start asks anew also those that were set aside before.
+  for (const auto& server : servers) server->health.returned();
+  co_await on_each.run(servers, [](std::shared_ptr<Server> server) { return server->connect(); });
+  // First, for it makes room.
+  if (!std::exchange(looked_for_dead_, true)) {
+    co_await clean_up_after_the_dead(servers, environment_);
+  }
+  co_await on_each.run(servers, [this](std::shared_ptr<Server> server) {
+    return server->look_at_room(quick_look, own_vms(*server));
+  });
+  places_->check({.spec = &spec, .who = "a sample", .servers = servers});
+  co_await on_each.run(servers, [&](std::shared_ptr<Server> server) {
+    return prepare_server(std::move(server), spec, key);
+  });
+}
+
+/// Of a cluster's nodes the one with most room is made ready; the others when a sample gets there.
+awaitable<void> Run::prepare_server(std::shared_ptr<Server> server, const Spec& spec,
+                                    const std::string& key) {
+  auto hosts = server->hosts();
+  std::ranges::sort(hosts, std::greater{},
+                    [](const auto& host) { return host->room.free_memory(); });
+  std::optional<Error> unfit;
+  bool is_ready = false;
+  for (const auto& host : hosts) {
+    if (is_ready) break;
+    try {
+      co_await host->prepare(spec, key);
+      is_ready = true;
+    } catch (const Error& error) {
+      if (!is_unfit(error, *server)) throw;
+      host->unfit[key] = error.what();
+      if (!unfit) unfit = error;
+    }
+  }
+  if (!is_ready && unfit) throw *unfit;
+  // Inspect does not name the task yet.
+  co_await server->leases().prepare(co_await server->possible(spec.networks), "");
+}
+
 awaitable<void> Run::remove_networks() {
   std::vector<awaitable<void>> work;
-  for (const auto& [key, host] : hosts_) work.push_back(host->leases().remove_free());
+  for (const auto& [key, server] : servers_) {
+    if (server->is_connected()) work.push_back(server->leases().remove_free());
+  }
   co_await all(std::move(work), false);
 }
 
-awaitable<std::shared_ptr<Sandbox>> Run::bring_up(std::string spec_json, std::string task,
-                                                  std::string sample) {
-  const Spec spec = co_await read(spec_json);
-  const auto hosts = hosts_for(spec);
-  const auto host = *std::min_element(
-      hosts.begin(), hosts.end(), [](const auto& a, const auto& b) { return a->live < b->live; });
-  show_life();
-  auto sandbox = std::make_shared<Sandbox>(host, spec, id_, task, sample);
-  // Known to sweep() before anything of it exists.
-  sandboxes_.push_back(sandbox);
-  co_await host->check();
-  co_await sandbox->bring_up();
-  std::erase_if(sandboxes_, [](const auto& other) { return other->gone(); });
-  co_return sandbox;
+// --- a sample ------------------------------------------------------------------------------------
+
+Demand Run::demand_of(const Attempt& attempt) {
+  for (const auto& server : attempt.servers) {
+    last_shares_[server->instance().pool] = share_of(attempt.spec);
+  }
+  return {.spec = &attempt.spec,
+          .who = attempt.who(),
+          .servers = attempt.servers,
+          .not_there = attempt.failed_on,
+          .suits = [&key = attempt.key](const Host& host) { return !host.unfit.contains(key); }};
 }
+
+awaitable<std::shared_ptr<Place>> Run::take_place(std::string spec_json, std::string task,
+                                                  std::string sample) {
+  Attempt attempt{
+      co_await read(spec_json), sha256_hex(spec_json), std::move(task), std::move(sample), {}};
+  attempt.servers = servers_for(attempt.spec);
+  co_await connect_new(attempt.servers);
+  co_return co_await places_->take(demand_of(attempt));
+}
+
+/// Those that a sample names itself; what a task named is connected.
+awaitable<void> Run::connect_new(const std::vector<std::shared_ptr<Server>>& servers) {
+  const bool has_new = std::ranges::any_of(servers, [](const auto& server) {
+    return !server->is_connected() && server->health.is_well();
+  });
+  if (!has_new) co_return;
+  OnEachServer on_each;
+  co_await on_each.run(servers, [](std::shared_ptr<Server> server) { return server->connect(); });
+}
+
+awaitable<void> Run::bring_up_at(Attempt& attempt, std::shared_ptr<Place> place) {
+  const auto host = place->host();
+  co_await host->prepare(attempt.spec, attempt.key);
+  attempt.sandbox =
+      std::make_shared<Sandbox>(std::move(place), attempt.spec, id_, attempt.task, attempt.sample);
+  // Known to sweep() before anything of it exists.
+  sandboxes_.push_back(attempt.sandbox);
+  co_await attempt.sandbox->bring_up();
+  std::erase_if(sandboxes_, [](const auto& other) { return other->gone(); });
+}
+
+awaitable<std::shared_ptr<Sandbox>> Run::bring_up(std::string spec_json, std::string task,
+                                                  std::string sample,
+                                                  std::shared_ptr<Place> place) {
+  Attempt attempt{
+      co_await read(spec_json), sha256_hex(spec_json), std::move(task), std::move(sample), {}};
+  attempt.servers = servers_for(attempt.spec);
+  show_life();
+  co_await connect_new(attempt.servers);
+  for (;;) {
+    if (!place) place = co_await places_->take(demand_of(attempt));
+    const auto host = place->host();
+    const auto began = steady_clock::now();
+    std::optional<Error> failure;
+    attempt.sandbox.reset();
+    try {
+      co_await bring_up_at(attempt, std::exchange(place, nullptr));
+      co_return attempt.sandbox;
+    } catch (const Error& error) {
+      failure = error;
+    }
+    if (is_unfit(*failure, host->server()) && !attempt.sandbox) {
+      host->unfit[attempt.key] = failure->what();
+      if (!has_other(attempt, *host)) throw *std::move(failure);
+      continue;
+    }
+    const bool is_made = attempt.sandbox && attempt.sandbox->is_made();
+    if (!is_servers_fault(*failure, is_made)) throw *std::move(failure);
+    const bool may_try_again = !attempt.failed_on && has_other(attempt, *host);
+    // Without another one there is nothing to choose, and the next sample may be luckier.
+    if (may_try_again || is_connection_fault(*failure)) set_aside(*host, *failure, began);
+    if (!may_try_again) throw *std::move(failure);
+    log::warn("{} could not be made on {}, and is tried once on another host: {}", attempt.who(),
+              host->name(), failure->what());
+    attempt.failed_on = host;
+  }
+}
+
+/// Whether there is another host that is well.
+bool Run::has_other(const Attempt& attempt, const Host& host) const {
+  const auto hosts = hosts_of(attempt.servers);
+  return std::ranges::any_of(hosts, [&](const auto& other) {
+    return other.get() != &host && other->health.is_well() && other->server().health.is_well() &&
+           other->is_online && !other->unfit.contains(attempt.key);
+  });
+}
+
+// --- trouble and its end -------------------------------------------------------------------------
+
+/// It answers again, and what could not be removed there is.
+awaitable<void> Run::return_of(std::shared_ptr<Server> server) {
+  if (server->is_connected()) {
+    co_await with_deadline(
+        [](pve::Client& client) -> awaitable<void> {
+          co_await pve::nodes::list(client);
+        }(server->client()),
+        Deadline::after(quick_look), "ask for the nodes");
+  } else {
+    co_await with_deadline(server->connect(), Deadline::after(quick_look), "connect");
+  }
+  for (const auto& host : server->hosts()) co_await destroy_left(*host);
+}
+
+awaitable<void> Run::destroy_left(const Host& host) {
+  const auto sandboxes = sandboxes_;  // may change meanwhile
+  for (const auto& sandbox : sandboxes) {
+    if (&sandbox->host() == &host && sandbox->is_left()) co_await sandbox->destroy();
+  }
+}
+
+// --- a task's end --------------------------------------------------------------------------------
 
 awaitable<std::vector<std::string>> Run::sweep(bool cleanup) {
   std::vector<std::string> lines;
@@ -198,6 +389,85 @@ awaitable<std::vector<std::string>> Run::sweep(bool cleanup) {
   }
   end_life();
   co_return lines;
+}
+
+// --- how much there is ---------------------------------------------------------------------------
+
+std::vector<std::uint32_t> Run::own_vms(const Server& server) const {
+  std::vector<std::uint32_t> out;
+  for (const auto& sandbox : sandboxes_) {
+    if (!sandbox->has_place() || &sandbox->host().server() != &server) continue;
+    for (const auto& vm : sandbox->vms()) out.push_back(vm->vmid());
+  }
+  return out;
+}
+
+namespace {
+
+/// Samples of that share that a server takes besides those that it has.
+std::int64_t more_on(Server& server, const Share& share) {
+  if (const auto& most = server.instance().max_sandboxes) return *most - server.samples();
+  std::int64_t out = 0;
+  for (const auto& host : server.hosts()) out += host->room.fits(share);
+  return out;
+}
+
+int as_limit(std::int64_t number) {
+  return static_cast<int>(std::clamp<std::int64_t>(number, 0, std::numeric_limits<int>::max()));
+}
+
+}  // namespace
+
+awaitable<std::optional<int>> Run::capacity() {
+  std::vector<std::shared_ptr<Server>> servers;
+  for (auto& instance : read_instances(environment_)) servers.push_back(server_for(instance));
+  const auto look = [this](std::shared_ptr<Server> server) -> awaitable<void> {
+    co_await server->connect();
+    co_await server->look_at_room(60s, own_vms(*server));
+  };
+  const auto look_in_time = [&](std::shared_ptr<Server> server) -> awaitable<void> {
+    try {
+      co_await with_deadline(look(server), Deadline::after(quick_look), "look at the room");
+    } catch (const Error& error) {
+      log::debug("the room on {} is not known: {}", server->instance().host, error.what());
+    }
+  };
+  std::vector<awaitable<void>> work;
+  for (const auto& server : servers) work.push_back(look_in_time(server));
+  co_await all(std::move(work));
+  std::int64_t out = 0;
+  for (const auto& server : servers) {
+    if (!server->is_connected()) continue;
+    out += server->samples() + std::max<std::int64_t>(more_on(*server, small_sample), 0);
+  }
+  if (out == 0 || out >= std::numeric_limits<int>::max()) co_return std::nullopt;
+  co_return static_cast<int>(out);
+}
+
+void Run::note_use() {
+  std::map<std::string, Use> now;
+  for (const auto& [key, server] : servers_) {
+    if (!server->is_connected()) continue;
+    const auto& pool = server->instance().pool;
+    const auto share = last_shares_.find(pool);
+    auto& use = now[pool];
+    use.samples += server->samples();
+    const auto more = server->health.is_well() && share != last_shares_.end()
+                          ? more_on(*server, share->second)
+                          : 0;
+    use.most =
+        as_limit(std::int64_t{use.most} + server->samples() + std::max<std::int64_t>(more, 0));
+  }
+  const std::lock_guard lock{use_lock_};
+  use_ = std::move(now);
+}
+
+Run::Use Run::use_of(const std::string& pool) const {
+  const std::lock_guard lock{use_lock_};
+  const auto it = use_.find(pool);
+  if (it != use_.end()) return it->second;
+  // The single variables' server serves all pools.
+  return use_.size() == 1 ? use_.begin()->second : Use{};
 }
 
 }  // namespace px::sandbox

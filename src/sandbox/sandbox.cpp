@@ -8,9 +8,10 @@
 
 namespace px::sandbox {
 
-Sandbox::Sandbox(std::shared_ptr<Host> host, const Spec& spec, const RunId& run,
+Sandbox::Sandbox(std::shared_ptr<Place> place, const Spec& spec, const RunId& run,
                  const std::string& task, const std::string& sample)
-    : host_{std::move(host)},
+    : place_{std::move(place)},
+      host_{place_->host()},
       plan_{spec.networks},
       verify_isolation_{spec.verify_isolation},
       task_{task} {
@@ -21,7 +22,6 @@ Sandbox::Sandbox(std::shared_ptr<Host> host, const Spec& spec, const RunId& run,
     vms_.push_back(std::make_shared<Vm>(host_, vm, name, std::move(mark)));
     awaited_.push_back(vm.await_before_next_vm);
   }
-  ++host_->live;
 }
 
 awaitable<void> Sandbox::bring_up() {
@@ -42,9 +42,12 @@ awaitable<void> Sandbox::bring_up() {
 }
 
 awaitable<void> Sandbox::bring_up_in_order() {
-  plan_ = co_await host_->possible(plan_);
-  networks_ = co_await host_->leases().lease(plan_, task_);
-  for (const auto& vm : vms_) vm->join(plan_, networks_);
+  plan_ = co_await host_->server().possible(plan_);
+  networks_ = co_await host_->server().leases().lease(plan_, task_);
+  for (const auto& vm : vms_) {
+    vm->join(plan_, networks_);
+    vm->when_started([this] { count_start(); });
+  }
   std::vector<awaitable<void>> side_by_side;
   for (std::size_t i = 0; i < vms_.size(); ++i) {
     side_by_side.push_back(vms_[i]->bring_up());
@@ -61,13 +64,43 @@ awaitable<void> Sandbox::check_isolation() {
   host_->probed.insert(networks_->key);
 }
 
+/// Others may start as soon as the server has done its part; booting is the guests' own.
+void Sandbox::count_start() {
+  if (++started_ != vms_.size() || !place_) return;
+  double slowest = 0;
+  for (const auto& vm : vms_) {
+    const auto steps = vm->timings();
+    slowest = std::max(slowest, steps.at("clone") + steps.at("configure") + steps.at("start"));
+  }
+  place_->started(std::chrono::duration<double>{slowest});
+}
+
 awaitable<void> Sandbox::destroy() {
+  const auto began = std::chrono::steady_clock::now();
+  try {
+    co_await destroy_all();
+  } catch (const Error& error) {
+    is_left_ = true;
+    auto told = error;
+    told.doing = "clean-up";
+    set_aside(*host_, told, began);
+    throw;
+  }
+}
+
+awaitable<void> Sandbox::destroy_all() {
   if (gone_) co_return;
   std::vector<awaitable<void>> work;
   for (const auto& vm : vms_) work.push_back(vm->destroy());
   co_await all(std::move(work), false);
-  host_->leases().give_back(std::exchange(networks_, nullptr));
-  if (!std::exchange(gone_, true)) --host_->live;
+  host_->server().leases().give_back(std::exchange(networks_, nullptr));
+  gone_ = true;
+  is_left_ = false;
+  place_.reset();
+}
+
+void Sandbox::leave() {
+  place_.reset();
 }
 
 }  // namespace px::sandbox

@@ -4,10 +4,12 @@
 #include "network/leases.hpp"
 #include "sandbox/host.hpp"
 #include "sandbox/marks.hpp"
+#include "sandbox/places.hpp"
 #include "sandbox/spec.hpp"
 
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -46,6 +48,8 @@ class Vm : public std::enable_shared_from_this<Vm> {
 
   /// The networks of its sample, before bring_up(): of the plan that its cards are of.
   void join(network::Plan plan, network::SharedSet networks);
+  /// Called once the server has started it, before its guest is waited for.
+  void when_started(std::function<void()> call) { on_start_ = std::move(call); }
   /// Clones, configures, starts, and waits for the agent and the guest's addresses. What it began
   /// is undone by destroy().
   awaitable<void> bring_up();
@@ -95,6 +99,7 @@ class Vm : public std::enable_shared_from_this<Vm> {
   awaitable<void> wait_for_cloud_init();
   awaitable<void> wait_for_addresses();
   awaitable<bool> is_ours();
+  awaitable<void> remove();
   awaitable<void> change_snapshot(std::string name, std::string what, awaitable<pve::Upid> request,
                                   Deadline limit);
   std::shared_ptr<guest::Guest> guest() const;
@@ -105,21 +110,23 @@ class Vm : public std::enable_shared_from_this<Vm> {
   Mark mark_;
   State state_ = State::planned;
   std::optional<pve::VmRef> vm_;
+  std::optional<pve::NodeName> source_node_;  ///< its template's
   std::string drive_;
   network::Plan plan_;
   network::SharedSet networks_;
   std::vector<network::FittedCard> cards_;
   std::vector<GuardedCard> guarded_;
+  std::function<void()> on_start_;
   network::Addresses addresses_;
   std::shared_ptr<guest::Guest> guest_;
   Semaphore one_end_{1};
   Seconds clone_{0}, configure_{0}, start_{0}, agent_{0}, commands_{0};
 };
 
-/// The VMs of one sample, and its networks.
+/// The VMs of one sample, its networks, and its place on a host.
 class Sandbox {
  public:
-  Sandbox(std::shared_ptr<Host> host, const Spec& spec, const RunId& run, const std::string& task,
+  Sandbox(std::shared_ptr<Place> place, const Spec& spec, const RunId& run, const std::string& task,
           const std::string& sample);
 
   /// In the spec's order. Fixed at construction.
@@ -131,15 +138,27 @@ class Sandbox {
   awaitable<void> bring_up();
 
   /// Deletes all VMs, side by side, going on past failures, and gives the networks back when no VM
-  /// is left in them. Throws the first failure. Idempotent.
+  /// is left in them. Throws the first failure, and sets the host aside. Idempotent.
   awaitable<void> destroy();
 
+  /// Its sample has ended and its VMs stay: the place is given back.
+  void leave();
+
+  const Host& host() const noexcept { return *host_; }
+  bool has_place() const noexcept { return place_ != nullptr; }
+  /// The server has done its part: what fails now is a guest's.
+  bool is_made() const noexcept { return started_ == vms_.size(); }
+  /// destroy() failed.
+  bool is_left() const noexcept { return is_left_; }
   bool gone() const noexcept { return gone_; }
 
  private:
   awaitable<void> bring_up_in_order();
   awaitable<void> check_isolation();
+  awaitable<void> destroy_all();
+  void count_start();
 
+  std::shared_ptr<Place> place_;
   std::shared_ptr<Host> host_;
   std::vector<std::shared_ptr<Vm>> vms_;
   std::vector<bool> awaited_;
@@ -147,6 +166,8 @@ class Sandbox {
   bool verify_isolation_;
   std::string task_;
   network::SharedSet networks_;
+  std::size_t started_ = 0;
+  bool is_left_ = false;
   bool gone_ = false;
 };
 

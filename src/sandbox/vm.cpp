@@ -137,6 +137,7 @@ bool Vm::is_in_closed_subnet() const {
 awaitable<void> Vm::bring_up() {
   co_await configure(co_await clone_template());
   co_await start();
+  if (on_start_) std::exchange(on_start_, nullptr)();
   if (!spec_.is_sandbox) co_return;
   co_await wait_for_agent();
   co_await wait_for_cloud_init();
@@ -147,7 +148,7 @@ awaitable<void> Vm::bring_up() {
 /// looked up once more.
 awaitable<image::Template> Vm::clone_template() {
   for (bool again = false;; again = true) {
-    const auto base = co_await host_->templates().get(template_request(spec_));
+    const auto base = co_await host_->template_of(template_request(spec_));
     if (spec_.is_sandbox && base.config.get("agent").empty()) {
       throw_bad_input(
           "vm_source_config", spec_.vm_source_config.text(),
@@ -163,7 +164,7 @@ awaitable<image::Template> Vm::clone_template() {
     } catch (const Error& error) {
       if (error.kind != Errc::not_found || again) throw;
     }
-    host_->templates().forget();
+    host_->forget_templates();
   }
 }
 
@@ -171,7 +172,7 @@ awaitable<void> Vm::clone(const image::Template& base) {
   const Timer timer{clone_};
   const auto limit = Deadline::after(task_limit);
   for (int attempt = 0;; ++attempt) {
-    const pve::VmRef target{host_->node(), co_await host_->next_vmid(attempt > 0)};
+    const pve::VmRef target{host_->node(), co_await host_->server().next_vmid(attempt > 0)};
     pve::qemu::Clone what{target.vmid};
     what.name = spec_.name.value_or(fmt::format("inspect-{}-{}", mark_.run, target.vmid));
     what.description = describe_mark(mark_);
@@ -180,8 +181,10 @@ awaitable<void> Vm::clone(const image::Template& base) {
       what.full = true;
       if (spec_.storage) what.storage = pve::StorageId::parse(*spec_.storage);
     }
+    if (base.vm.node != target.node) what.target = target.node;
     // Known before the request is sent, so that destroy() finds it whatever happens.
     vm_ = target;
+    source_node_ = base.vm.node;
     state_ = State::cloning;
     std::optional<Error> failure;
     try {
@@ -281,7 +284,7 @@ awaitable<void> Vm::fit_card(std::size_t index, pve::Params& changes) {
     guarded = guarded || plan.isolation.closed;
     if (guarded) guarded_.push_back({option, plan.isolation.closed ? id.text() : "", id});
   } else {
-    const auto vnet = co_await host_->existing_vnet(card, plan_);
+    const auto vnet = co_await host_->server().existing_vnet(card, plan_);
     cards_.push_back({card.alias, mac, vnet.zone, vnet.id, false, card.ipv4});
     if (guarded) guarded_.push_back({option, "", vnet.id});
   }
@@ -310,7 +313,9 @@ awaitable<void> Vm::guard() {
   std::vector<pve::firewall::Rule> rules;
   for (const auto& card : guarded_) {
     std::vector<pve::firewall::Rule> own{{.type = "group", .action = card.group}};
-    if (card.group.empty()) own = co_await host_->rules_among_strangers(card.vnet, foreign);
+    if (card.group.empty()) {
+      own = co_await host_->server().rules_among_strangers(card.vnet, foreign);
+    }
     for (auto& rule : own) {
       rule.iface = card.option;
       rules.push_back(std::move(rule));
@@ -395,26 +400,35 @@ awaitable<void> Vm::destroy() {
   // Clean-up, sweep and an undone start may meet here.
   const auto permit = co_await one_end_.acquire();
   if (state_ == State::planned || state_ == State::destroyed) co_return;
-  const auto limit = Deadline::after(task_limit);
   // Only after an unfinished clone can the number be someone else's.
-  if (state_ == State::made || co_await is_ours()) {
-    const auto same = [object = mark_.object](const pve::qemu::VmConfigMap& config) {
-      const auto mark = find_mark(config.get("description"));
-      return mark && mark->object == object;
-    };
-    co_await remove_vm(host_->client(), *vm_, text(), same, false, limit);
-  }
+  if (state_ == State::made || co_await is_ours()) co_await remove();
+  // One for another node may have moved there while it was being removed.
+  const bool may_have_moved = state_ == State::cloning && source_node_ != host_->node();
+  if (may_have_moved && co_await is_ours()) co_await remove();
   state_ = State::destroyed;
 }
 
+awaitable<void> Vm::remove() {
+  const auto same = [object = mark_.object](const pve::qemu::VmConfigMap& config) {
+    const auto mark = find_mark(config.get("description"));
+    return mark && mark->object == object;
+  };
+  co_await remove_vm(host_->client(), *vm_, text(), same, false, Deadline::after(task_limit));
+}
+
 awaitable<bool> Vm::is_ours() {
+  std::vector<pve::NodeName> nodes{host_->node()};
+  if (source_node_ && *source_node_ != host_->node()) nodes.push_back(*source_node_);
   // A clone whose answer was lost may come into being a moment later.
   for (int look = 0; look < 3; ++look) {
     if (look > 0) co_await sleep_for(500ms);
-    const auto config = co_await pve::qemu::config_if_there(host_->client(), *vm_);
-    if (!config) continue;
-    const auto mark = find_mark(config->get("description"));
-    co_return mark && mark->object == mark_.object;
+    for (const auto& node : nodes) {
+      vm_->node = node;
+      const auto config = co_await pve::qemu::config_if_there(host_->client(), *vm_);
+      if (!config) continue;
+      const auto mark = find_mark(config->get("description"));
+      co_return mark && mark->object == mark_.object;
+    }
   }
   co_return false;
 }

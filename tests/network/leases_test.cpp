@@ -57,7 +57,7 @@ class LeasesOnNode : public ::testing::Test {
   struct Process {
     Process(const asio::any_io_executor& executor, const LeasesOnNode& test, std::string run)
         : client{executor, pool, test.instance()},
-          leases{client, pve::NodeName::parse("proxmox"), std::move(run)} {}
+          leases{client, {pve::NodeName::parse("proxmox")}, std::move(run)} {}
     asio::thread_pool pool{1};
     pve::Client client;
     Leases leases;

@@ -191,6 +191,8 @@ class Core:
         b"",
     )
     on_prepare: Work = lambda stop: None
+    on_take_place: Work = lambda stop: object()
+    most: int | None = None
     on_bring_up: Work = lambda stop: None
     """Runs before the VMs are there."""
     on_cleanup: Callable[[str | None], list[str]] = lambda id: []
@@ -204,7 +206,17 @@ class Core:
         self.specs.append(json.loads(spec))
         return Operation(self.on_prepare)
 
-    def bring_up(self, spec: str, task: str, sample: str) -> Operation:
+    def take_place(self, spec: str, task: str, sample: str) -> Operation:
+        self.did.append(("take_place", task, sample))
+        return Operation(self.on_take_place)
+
+    def capacity(self) -> Operation:
+        return Operation(lambda stop: self.most)
+
+    def use(self, pool: str) -> tuple[int, int]:
+        return len(self.sandboxes), self.most or 0
+
+    def bring_up(self, spec: str, task: str, sample: str, place: object) -> Operation:
         self.did.append(("bring_up", task, sample))
 
         def work(stop: threading.Event) -> Sandbox:

@@ -61,7 +61,7 @@ def test_what_is_no_configuration_is_refused(config: Any, says: str, core: Core,
 def test_a_sample_has_its_sandboxes_by_name_the_first_one_first(core: Core, run: Run) -> None:
     made = run(Provider.sample_init, "task", TWO_VMS, {"__sample_id__": "7"})
     assert list(made) == ["attacker", "victim"]
-    assert core.did == [("bring_up", "task", "7")]
+    assert core.did == [("take_place", "task", "7"), ("bring_up", "task", "7")]
 
 
 def test_clean_up_destroys_the_whole_sample(core: Core, run: Run) -> None:

@@ -33,8 +33,9 @@ Belongings everything_there() {
   Belongings out;
   out.vms = {own_vm(101, "aaaaaaaa", 5h), own_vm(102, "dddddddd", 3h), own_vm(103, "eeeeeeee", 3h),
              own_vm(104, "ffffffff", 2h), own_vm(105, "", {})};
-  out.files = {{pve::VolumeId::parse("local:iso/dead.iso"), "dddddddd", 5},
-               {pve::VolumeId::parse("local:iso/far.iso"), "ffffffff", 5}};
+  out.files = {
+      {pve::NodeName::parse("n"), pve::VolumeId::parse("local:iso/dead.iso"), "dddddddd", 5},
+      {pve::NodeName::parse("n"), pve::VolumeId::parse("local:iso/far.iso"), "ffffffff", 5}};
   out.networks = {{pve::ZoneId::parse("dead0z"), {}, "dddddddd"},
                   {pve::ZoneId::parse("old0z"), {}, ""}};
   return out;

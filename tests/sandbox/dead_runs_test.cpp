@@ -37,7 +37,7 @@ class DeadRuns : public VmOnNode {
   /// VMs of ours that are no templates.
   awaitable<Belongings> found() {
     pve::Client client{co_await asio::this_coro::executor, pool_, read_instances(home()).front()};
-    auto out = co_await find_belongings(client, pve::NodeName::parse("proxmox"));
+    auto out = co_await find_belongings(client, {pve::NodeName::parse("proxmox")});
     co_await client.close();
     co_return out;
   }
@@ -100,11 +100,11 @@ TEST_F(DeadRuns, costTheNextOneNothingWhenThereAreNone) {
   auto work = [](DeadRuns& test) -> awaitable<void> {
     co_await test.start(test.home());
     test.node_.send("POST", "/_control/reset", {});
-    std::vector<std::shared_ptr<Host>> hosts;
-    hosts.push_back(std::make_shared<Host>(co_await asio::this_coro::executor, test.pool_,
-                                           read_instances(test.home()).front(), RunId::make(),
-                                           test.home()));
-    co_await clean_up_after_the_dead(hosts, test.home());
+    std::vector<std::shared_ptr<Server>> servers;
+    servers.push_back(std::make_shared<Server>(co_await asio::this_coro::executor, test.pool_,
+                                               read_instances(test.home()).front(), RunId::make(),
+                                               test.home()));
+    co_await clean_up_after_the_dead(servers, test.home());
     EXPECT_EQ(test.requests_without_polls(), 0);
   };
   px::testing::run(work(*this));

@@ -50,7 +50,7 @@ TEST(Instances, comeFromTheSingleVariablesWithTheirDefaults) {
   EXPECT_EQ(all[0].port, 8006);
   EXPECT_EQ(all[0].user, "root");
   EXPECT_EQ(all[0].realm, "pam");
-  EXPECT_EQ(all[0].node, "proxmox");
+  EXPECT_EQ(all[0].node, "auto");
   EXPECT_EQ(all[0].image_storage, "local-lvm");
   EXPECT_TRUE(all[0].verify_tls);
 }
@@ -76,7 +76,7 @@ TEST(Instances, sayWhatToSetWhenSomethingIsMissing) {
   EXPECT_THAT(message_of(variables({{"PROXMOX_HOST", "p"}, {"PROXMOX_TOKEN_ID", "a!b"}})),
               HasSubstr("PROXMOX_TOKEN_SECRET"));
   EXPECT_THAT(message_of(variables({{"PROXMOX_HOST", "p"}, {"PROXMOX_PORT", "8006x"}})),
-              HasSubstr("1..65535"));
+              HasSubstr("PROXMOX_PORT: is \"8006x\"; it is a whole number"));
 }
 
 TEST(Instances, neverShowASecretInAnError) {
