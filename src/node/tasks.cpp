@@ -244,8 +244,8 @@ awaitable<json::value> Tasks::list(Call& call) {
   co_return out;
 }
 
-awaitable<json::value> Tasks::list_cluster(Call&) {
-  json::array out;
+std::vector<json::object> Tasks::recent() const {
+  std::vector<json::object> out;
   int ended = 0;
   for (const auto& task : tasks_) {
     if (task->ended > 0 && ++ended > 25) continue;
@@ -253,7 +253,7 @@ awaitable<json::value> Tasks::list_cluster(Call&) {
     item["saved"] = task->ended > 0 ? "1" : "0";
     out.push_back(std::move(item));
   }
-  co_return out;
+  return out;
 }
 
 awaitable<json::value> Tasks::status(Call& call) {
@@ -334,10 +334,6 @@ void Tasks::add_routes(Router& router) {
               .params = {},
               .handler = bind(&Tasks::stop),
               .is_protected = true});
-  router.add({.method = "GET",
-              .path = "/cluster/tasks",
-              .params = {},
-              .handler = bind(&Tasks::list_cluster)});
 }
 
 }  // namespace px::node

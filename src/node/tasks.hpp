@@ -43,6 +43,9 @@ class Tasks {
 
   bool is_running(const std::string& upid) const;
 
+  /// Those that run and the last 25 that ended, as /cluster/tasks shows them.
+  std::vector<json::object> recent() const;
+
   /// Called at each task's end: UPID and exit status.
   std::function<void(const std::string&, const std::string&)> on_end;
 
@@ -76,7 +79,6 @@ class Tasks {
   json::object to_json(const Task& task) const;
   bool is_wanted(const Call& call, const Task& task) const;
   awaitable<json::value> list(Call& call);
-  awaitable<json::value> list_cluster(Call& call);
   awaitable<json::value> status(Call& call);
   awaitable<json::value> log(Call& call);
   awaitable<json::value> stop(Call& call);
