@@ -106,8 +106,9 @@ struct Node::Impl {
     const auto shared = names.size() > 1 ? directory / "storage" / "shared" : "";
     std::vector<std::unique_ptr<Member>> out;
     for (const auto& name : names) {
-      auto own_state =
-          std::make_unique<State>(out.empty() ? directory : directory / "nodes" / name);
+      auto own_state = std::make_unique<State>(
+          out.empty() ? directory : directory / "nodes" / name,
+          options.simulation ? State::Lasting::kill : State::Lasting::power_cut);
       auto vm_hardware = make_hardware(executor);
       out.push_back(std::make_unique<Member>(executor, std::move(own_state), shared, cluster_vms,
                                              name, std::move(vm_hardware)));

@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 namespace px::node {
@@ -72,6 +73,7 @@ class Tasks {
   static json::object record_of(const Task& task);
   void end(const std::shared_ptr<Task>& task, std::exception_ptr error);
   void remember(const Task& task);
+  void forget_old();
   void load();
   /// nullptr when there is none; throws ApiError 400 for what is no UPID.
   std::shared_ptr<Task> find(const std::string& upid) const;
@@ -88,6 +90,7 @@ class Tasks {
   std::string node_;
   std::uint32_t next_pid_ = 1;
   std::deque<std::shared_ptr<Task>> tasks_;  ///< the newest first
+  std::unordered_map<std::string, std::shared_ptr<Task>> by_upid_;
 };
 
 }  // namespace px::node

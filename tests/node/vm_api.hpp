@@ -37,7 +37,7 @@ class VmApi {
  public:
   VmApi(const asio::any_io_executor& executor, const std::filesystem::path& directory,
         VmHardware hardware, bool real_networks = false)
-      : state_{directory},
+      : state_{directory, State::Lasting::kill},
         tasks_{executor, state_, "pve1"},
         storages_{directory / "storage"},
         vms{state_, storages_, cluster_vms_, "pve1", std::move(hardware)},
