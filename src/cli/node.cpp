@@ -17,6 +17,8 @@
 #include <fcntl.h>
 #include <filesystem>
 #include <fstream>
+#include <optional>
+#include <regex>
 #include <signal.h>
 #include <sstream>
 #include <sys/wait.h>
@@ -36,6 +38,9 @@ struct Options {
   std::string directory;
   std::uint16_t port = 8006;
   std::string name = "proxmox";
+  std::vector<std::string> nodes;  ///< of a simulated cluster
+  std::optional<int> memory_gb;    ///< of a simulated node
+  std::optional<int> cores;
   std::string accelerator = "auto";
   bool simulated = false;
   bool control = false;
@@ -130,7 +135,13 @@ node::NodeOptions to_node_options(const Options& options) {
   out.control = options.control;
   if (options.accelerator == "tcg") out.accelerator = node::AcceleratorChoice::tcg;
   if (options.accelerator == "kvm") out.accelerator = node::AcceleratorChoice::kvm;
-  if (options.simulated) out.simulation.emplace();
+  if (options.simulated) {
+    auto& simulation = out.simulation.emplace();
+    if (options.memory_gb) simulation.memory = std::int64_t{*options.memory_gb} << 30;
+    if (options.cores) simulation.cores = *options.cores;
+  }
+  if (!options.nodes.empty())
+    out.other_nodes.assign(options.nodes.begin() + 1, options.nodes.end());
   return out;
 }
 
@@ -168,7 +179,8 @@ int serve(const Options& options) {
       {"PROXMOX_FINGERPRINT", node.fingerprint()},
       {"PROXMOX_TOKEN_ID", fmt::format("root@pam!{}", token_name)},
       {"PROXMOX_TOKEN_SECRET", node.token(std::string{token_name}).reveal()},
-      {"PROXMOX_IMAGE_STORAGE", "local"},
+      // In a cluster, where a clone may come up on every node.
+      {"PROXMOX_IMAGE_STORAGE", options.nodes.size() > 1 ? "shared" : "local"},
   };
   save_running(options.directory, running);
   fmt::print(stderr,
@@ -196,11 +208,15 @@ int serve(const Options& options) {
 void spawn_in_background(const Options& options) {
   fs::create_directories(options.directory);
   const auto log = fs::path{options.directory} / "node.log";
-  std::vector<std::string> words{"proxmox-sandbox",  "node",       "--dir",
-                                 options.directory,  "--port",     std::to_string(options.port),
-                                 "--name",           options.name, "--accel",
-                                 options.accelerator};
+  std::vector<std::string> words{"proxmox-sandbox", "node",
+                                 "--dir",           options.directory,
+                                 "--port",          std::to_string(options.port),
+                                 "--accel",         options.accelerator};
   if (options.simulated) words.emplace_back("--simulated");
+  words.push_back(options.nodes.empty() ? "--name=" + options.name
+                                        : fmt::format("--nodes={}", fmt::join(options.nodes, ",")));
+  if (options.memory_gb) words.push_back(fmt::format("--memory-gb={}", *options.memory_gb));
+  if (options.cores) words.push_back(fmt::format("--cores={}", *options.cores));
   if (options.control) words.emplace_back("--control");
   std::vector<char*> argv;
   argv.reserve(words.size() + 1);
@@ -282,6 +298,13 @@ int status(const Options& options) {
   return running ? 0 : findings;
 }
 
+/// What is wrong with a node's name; empty = nothing (pve-common JSONSchema.pm, pve-node).
+std::string node_name_problem(const std::string& name) {
+  static const std::regex form{"[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?"};
+  if (std::regex_match(name, form)) return {};
+  return fmt::format("'{}' is no node's name: letters, digits and inner hyphens", name);
+}
+
 int run(const Options& options) {
   if (options.stop) return stop(options);
   if (options.status) return status(options);
@@ -303,11 +326,26 @@ void add_node_command(CLI::App& app, int& exit_code) {
   command->add_option("--dir", options->directory, "Directory of all its state")
       ->capture_default_str();
   command->add_option("--port", options->port, "Port on 127.0.0.1; 0 = any")->capture_default_str();
-  command->add_option("--name", options->name, "The node's name")->capture_default_str();
+  auto* name = command->add_option("--name", options->name, "The node's name");
+  name->capture_default_str();
   command->add_option("--accel", options->accelerator, "auto: KVM where guests really run under it")
       ->check(CLI::IsMember({"auto", "tcg", "kvm"}))
       ->capture_default_str();
-  command->add_flag("--simulated", options->simulated, "VMs without a guest, for tests of scale");
+  auto* simulated = command->add_flag("--simulated", options->simulated,
+                                      "VMs without a guest, for tests of scale");
+  command
+      ->add_option("--nodes", options->nodes,
+                   "Simulated: the nodes of a cluster; the first answers")
+      ->delimiter(',')
+      ->check(CLI::Validator{node_name_problem, "NAME"})
+      ->needs(simulated)
+      ->excludes(name);
+  command->add_option("--memory-gb", options->memory_gb, "Simulated: GiB that each node has")
+      ->check(CLI::Range(1, 1 << 20))
+      ->needs(simulated);
+  command->add_option("--cores", options->cores, "Simulated: cores that each node has")
+      ->check(CLI::Range(1, 1 << 20))
+      ->needs(simulated);
   command->add_flag("--control", options->control, "Serve counters and faults under /_control");
   auto* background = command->add_flag("--background", options->background,
                                        "Start, wait until it answers, print lines to export");
@@ -316,6 +354,7 @@ void add_node_command(CLI::App& app, int& exit_code) {
   background->excludes(stop_flag)->excludes(status_flag);
   command->callback([options, &exit_code] {
     options->directory = fs::absolute(options->directory).string();
+    if (!options->nodes.empty()) options->name = options->nodes.front();
     exit_code = run(*options);
   });
 }

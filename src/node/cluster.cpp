@@ -3,41 +3,38 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <fstream>
+#include <filesystem>
 #include <sstream>
-#include <sys/sysinfo.h>
-#include <thread>
-#include <unistd.h>
+#include <utility>
 
 namespace px::node {
 
-namespace {
-
-constexpr int first_vmid = 100;
-constexpr int last_vmid = 1'000'000;
-
-/// Bytes of a line of /proc/meminfo.
-std::int64_t memory_info(std::string_view key) {
-  std::ifstream file{"/proc/meminfo"};
-  for (std::string line; std::getline(file, line);) {
-    if (!line.starts_with(key)) continue;
-    std::istringstream words{line.substr(key.size() + 1)};
-    std::int64_t kibibytes = 0;
-    words >> kibibytes;
-    return kibibytes * 1024;
-  }
-  return 0;
-}
-
-std::int64_t host_uptime() {
-  struct sysinfo info{};
-  return ::sysinfo(&info) == 0 ? info.uptime : 0;
-}
-
-}  // namespace
-
-Cluster::Cluster(State& state, Vms& vms, bool kvm) : state_{state}, vms_{vms}, kvm_{kvm} {
+Cluster::Cluster(State& state, ClusterVms& vms, std::vector<ClusterNode> nodes, bool kvm)
+    : state_{state}, vms_{vms}, nodes_{std::move(nodes)}, kvm_{kvm} {
   load_pools();
+}
+
+ClusterNode* Cluster::find(std::string_view node) {
+  if (node == "localhost") return &local();
+  const auto found = std::find_if(nodes_.begin(), nodes_.end(),
+                                  [&](const auto& one) { return one.vms.node() == node; });
+  return found == nodes_.end() ? nullptr : &*found;
+}
+
+ClusterNode& Cluster::at(std::string_view node) {
+  if (auto* found = find(node)) return *found;
+  throw ApiError{500, fmt::format("no such cluster node '{}'", node)};
+}
+
+ClusterNode& Cluster::reachable(const std::string& node) {
+  auto* found = find(node);
+  if (found == nullptr) {
+    throw ApiError{500, fmt::format("hostname lookup '{0}' failed - failed to get address info "
+                                    "for: {0}: Temporary failure in name resolution\n",
+                                    node)};
+  }
+  if (!found->online) throw ApiError{595, "No route to host"};
+  return *found;
 }
 
 void Cluster::load_pools() {
@@ -48,7 +45,7 @@ void Cluster::load_pools() {
     Pool pool{json::text_or(value, "comment"), {}};
     for (const auto& member : value.at("members").as_array()) {
       const int vmid = static_cast<int>(member.as_int64());
-      if (vms_.has(vmid)) pool.members.insert(vmid);
+      if (vms_.find(vmid)) pool.members.insert(vmid);
     }
     pools_[std::string{id}] = std::move(pool);
   }
@@ -93,70 +90,91 @@ awaitable<json::value> Cluster::version(Call&) {
   co_return json::object{{"version", "9.2.11"}, {"release", "9.2"}, {"repoid", "local-node"}};
 }
 
-awaitable<json::value> Cluster::nodes(Call&) {
-  co_return json::array{json::object{{"node", vms_.node()},
-                                     {"status", "online"},
-                                     {"type", "node"},
-                                     {"id", "node/" + vms_.node()},
-                                     {"maxcpu", std::thread::hardware_concurrency()},
-                                     {"maxmem", memory_info("MemTotal")},
-                                     {"mem", memory_info("MemTotal") - memory_info("MemAvailable")},
-                                     {"uptime", host_uptime()},
-                                     {"level", ""}}};
+/// What is known of a node that can't be reached is what it is made of (pve-manager API2Tools.pm,
+/// extract_node_stats).
+json::object Cluster::node_entry(const ClusterNode& node) const {
+  const auto memory = node.vms.memory();
+  const auto disk = std::filesystem::space(state_.directory());
+  json::object out{{"id", "node/" + node.vms.node()},
+                   {"node", node.vms.node()},
+                   {"type", "node"},
+                   {"status", node.online ? "online" : "offline"},
+                   {"level", ""},
+                   {"maxcpu", node.vms.cores()},
+                   {"maxmem", memory.total},
+                   {"maxdisk", disk.capacity}};
+  if (!node.online) return out;
+  out["uptime"] = host_uptime();
+  out["cpu"] = node.vms.load();
+  out["mem"] = memory.used;
+  out["disk"] = disk.capacity - disk.free;
+  return out;
 }
 
-awaitable<json::value> Cluster::node_status(Call&) {
-  const auto total = memory_info("MemTotal");
-  const auto available = memory_info("MemAvailable");
+awaitable<json::value> Cluster::nodes(Call&) {
+  json::array out;
+  for (const auto& node : nodes_) out.push_back(node_entry(node));
+  co_return out;
+}
+
+awaitable<json::value> Cluster::node_status(Call& call) {
+  const auto& vms = at(call.text("node")).vms;
+  const auto memory = vms.memory();
+  const auto free = memory.total - memory.used;
   co_return json::object{
       {"uptime", host_uptime()},
       {"pveversion", "pve-manager/9.2.11/local-node"},
-      {"memory", json::object{{"total", total}, {"free", available}, {"used", total - available}}},
-      {"cpuinfo", json::object{{"cpus", std::thread::hardware_concurrency()},
-                               {"cores", std::thread::hardware_concurrency()},
+      {"cpu", vms.load()},
+      {"memory",
+       json::object{
+           {"total", memory.total}, {"free", free}, {"available", free}, {"used", memory.used}}},
+      {"cpuinfo", json::object{{"cpus", vms.cores()},
+                               {"cores", vms.cores()},
                                {"sockets", 1},
                                {"hvm", kvm_ ? "1" : "0"}}}};
 }
 
 awaitable<json::value> Cluster::next_id(Call& call) {
-  if (call.has("vmid")) {
-    const auto wanted = static_cast<int>(call.number("vmid"));
-    if (vms_.has(wanted))
-      throw ApiError::parameter("vmid", fmt::format("VM {} already exists", wanted));
-    co_return json::value(std::to_string(wanted));
+  if (!call.has("vmid")) co_return json::value(std::to_string(vms_.lowest_free()));
+  const auto wanted = static_cast<int>(call.number("vmid"));
+  if (vms_.find(wanted)) {
+    throw ApiError::parameter("vmid", fmt::format("VM {} already exists", wanted));
   }
-  for (int vmid = first_vmid; vmid < last_vmid; ++vmid) {
-    if (!vms_.has(vmid)) co_return json::value(std::to_string(vmid));
+  co_return json::value(std::to_string(wanted));
+}
+
+json::object Cluster::vm_entry(Vm& vm) {
+  const auto& node = at(vm.node);
+  json::object out{{"vmid", vm.id}, {"status", "unknown"}};
+  if (node.online) {
+    out = node.vms.summary(vm, false);
+    out["maxcpu"] = out.at("cpus");
+    out.erase("cpus");
   }
-  throw ApiError{500, "unable to get any free VMID"};
+  out["id"] = fmt::format("qemu/{}", vm.id);
+  out["type"] = "qemu";
+  out["node"] = vm.node;
+  if (const auto pool = pool_of(vm.id); !pool.empty()) out["pool"] = pool;
+  return out;
 }
 
 awaitable<json::value> Cluster::resources(Call& call) {
   json::array out;
   const auto type = call.text_or("type", "");
   if (type.empty() || type == "vm") {
-    for (const auto& [vmid, vm] : vms_.all()) {
-      auto item = vms_.summary(*vm, false);
-      item["id"] = fmt::format("qemu/{}", vmid);
-      item["type"] = "qemu";
-      item["node"] = vms_.node();
-      if (const auto pool = pool_of(vmid); !pool.empty()) item["pool"] = pool;
-      out.push_back(item);
-    }
+    for (const auto& [vmid, vm] : vms_.all()) out.push_back(vm_entry(*vm));
   }
-  if (type.empty() || type == "node") {
-    out.push_back(json::object{{"id", "node/" + vms_.node()},
-                               {"type", "node"},
-                               {"node", vms_.node()},
-                               {"status", "online"}});
-  }
-  if (type.empty() || type == "storage") {
-    for (const auto& storage : vms_.storages().all()) {
-      out.push_back(json::object{{"id", fmt::format("storage/{}/{}", vms_.node(), storage.id)},
+  for (const auto& node : nodes_) {
+    if (type.empty() || type == "node") out.push_back(node_entry(node));
+    if (!type.empty() && type != "storage") continue;
+    for (const auto& storage : node.vms.storages().all()) {
+      out.push_back(json::object{{"id", fmt::format("storage/{}/{}", node.vms.node(), storage.id)},
                                  {"type", "storage"},
-                                 {"node", vms_.node()},
+                                 {"node", node.vms.node()},
                                  {"storage", storage.id},
-                                 {"status", "available"},
+                                 {"plugintype", "dir"},
+                                 {"shared", storage.shared ? 1 : 0},
+                                 {"status", node.online ? "available" : "unknown"},
                                  {"content", fmt::format("{}", fmt::join(storage.content, ","))}});
     }
   }
@@ -164,11 +182,47 @@ awaitable<json::value> Cluster::resources(Call& call) {
 }
 
 awaitable<json::value> Cluster::cluster_status(Call&) {
-  co_return json::array{json::object{{"id", "node/" + vms_.node()},
-                                     {"name", vms_.node()},
-                                     {"type", "node"},
-                                     {"online", 1},
-                                     {"local", 1}}};
+  json::array out;
+  const auto count = nodes_.size();
+  if (count > 1) {
+    const auto online =
+        std::count_if(nodes_.begin(), nodes_.end(), [](const auto& node) { return node.online; });
+    out.push_back(json::object{{"type", "cluster"},
+                               {"id", "cluster"},
+                               {"name", "simulated"},
+                               {"version", count},
+                               {"nodes", count},
+                               {"quorate", 2 * static_cast<std::size_t>(online) > count ? 1 : 0}});
+  }
+  for (const auto& node : nodes_) {
+    // nodeid 0 is that of a node without a cluster (pve-manager API2/Cluster.pm, get_status).
+    const auto number = &node - nodes_.data();
+    out.push_back(json::object{{"id", "node/" + node.vms.node()},
+                               {"name", node.vms.node()},
+                               {"type", "node"},
+                               {"nodeid", count > 1 ? number + 1 : 0},
+                               {"level", ""},
+                               {"online", node.online ? 1 : 0},
+                               {"local", number == 0 ? 1 : 0}});
+  }
+  co_return out;
+}
+
+awaitable<json::value> Cluster::tasks(Call&) {
+  json::array out;
+  for (const auto& node : nodes_) {
+    for (auto& item : node.tasks.recent()) out.push_back(std::move(item));
+  }
+  co_return out;
+}
+
+awaitable<json::value> Cluster::switch_node(Call& call) {
+  auto& node = at(call.text("node"));
+  if (&node == &local()) {
+    throw ApiError::parameter("node", "the node that answers is always online");
+  }
+  node.online = call.flag("online");
+  co_return nullptr;
 }
 
 json::object Cluster::pool_entry(const std::string& id) const {
@@ -179,7 +233,7 @@ json::object Cluster::pool_entry(const std::string& id) const {
     members.push_back(json::object{{"vmid", vmid},
                                    {"type", "qemu"},
                                    {"id", fmt::format("qemu/{}", vmid)},
-                                   {"node", vms_.node()}});
+                                   {"node", vms_.find(vmid)->node}});
   }
   return {{"poolid", id}, {"comment", it->second.comment}, {"members", members}};
 }
@@ -212,7 +266,7 @@ awaitable<json::value> Cluster::change_pool(Call& call) {
     std::istringstream words{call.text("vms")};
     for (std::string word; std::getline(words, word, ',');) {
       const int vmid = std::atoi(word.c_str());
-      vms_.at(vmid);
+      if (!vms_.find(vmid)) local().vms.at(vmid);  // throws
       if (call.flag("delete")) {
         pool.members.erase(vmid);
       } else {
@@ -241,6 +295,15 @@ awaitable<json::value> Cluster::remove_pool(Call& call) {
   pools_.erase(it);
   save_pools();
   co_return nullptr;
+}
+
+void Cluster::add_control_routes() {
+  local().router.add({.method = "POST",
+                      .path = "/_control/nodes",
+                      .params = {{.name = "node", .required = true, .format = "pve-node"},
+                                 {.name = "online", .type = ParamType::boolean, .required = true}},
+                      .handler = [this](Call& call) { return switch_node(call); },
+                      .open = true});
 }
 
 void Cluster::add_routes(Router& router) {
@@ -283,6 +346,8 @@ void Cluster::add_routes(Router& router) {
               .params = {},
               .handler = bind(&Cluster::cluster_status),
               .is_protected = true});
+  router.add(
+      {.method = "GET", .path = "/cluster/tasks", .params = {}, .handler = bind(&Cluster::tasks)});
   router.add({.method = "GET",
               .path = "/pools",
               .params = {{.name = "poolid", .format = "pve-poolid"},

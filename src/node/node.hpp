@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 /// The local node: a server that speaks the Proxmox VE API over QEMU on this machine.
 namespace px::node {
@@ -28,6 +29,8 @@ struct NodeOptions {
   AcceleratorChoice accelerator = AcceleratorChoice::probe;
   /// Machines without a guest, for tests of scale and failure.
   std::optional<Simulation> simulation;
+  /// The other nodes of a simulated cluster, each as large as the first.
+  std::vector<std::string> other_nodes{};
   /// A new node's datacenter firewall is on (`enable=1, policy_in=ACCEPT`), so that VMs are
   /// filtered as soon as they ask for it. Off: as Proxmox VE is installed.
   bool armed_firewall = true;
@@ -39,7 +42,8 @@ struct NodeOptions {
 class Node {
  public:
   /// Takes the directory, loads what is in it, and listens. Errors: busy (another node has the
-  /// directory), unreachable (the port is taken), unsupported (no QEMU).
+  /// directory), unreachable (the port is taken), unsupported (no QEMU), bad_input (other nodes
+  /// without a simulation, or a name twice).
   Node(asio::any_io_executor executor, asio::thread_pool& pool, NodeOptions options);
   ~Node();
 
@@ -51,7 +55,7 @@ class Node {
   /// root@pam!NAME with all rights, made anew when needed.
   Secret token(const std::string& name);
   Faults& faults() noexcept;
-  /// All that it answers; for the check against the real API's schema.
+  /// All that the first node answers; for the check against the real API's schema.
   const std::deque<Route>& routes() const noexcept;
   /// Called for each request that changes something: method, path, user, status.
   void on_request(

@@ -168,11 +168,11 @@ struct Server::Impl {
     bool control = false;
   };
 
-  Impl(asio::any_io_executor executor_, Router& router_, Access& access_, Faults& faults_,
+  Impl(asio::any_io_executor executor_, Cluster& cluster_, Access& access_, Faults& faults_,
        std::filesystem::path spool_, ServerOptions options_)
       : executor{std::move(executor_)},
         acceptor{executor},
-        router{router_},
+        cluster{cluster_},
         access{access_},
         faults{faults_},
         spool{std::move(spool_)},
@@ -198,13 +198,14 @@ struct Server::Impl {
   asio::any_io_executor executor;
   ssl::context context{ssl::context::tls_server};
   tcp::acceptor acceptor;
-  Router& router;
+  Cluster& cluster;
   Access& access;
   Faults& faults;
   std::filesystem::path spool;
   ServerOptions options;
   std::string fingerprint;
-  Semaphore worker_slots{workers};
+  /// Of each node, by its name.
+  std::map<std::string, Semaphore> worker_slots;
   std::set<ConnectionPtr> connections;
   std::set<WorkPtr> works;
   std::uint64_t uploads = 0;
@@ -251,7 +252,7 @@ Server::Impl::Head Server::Impl::read_head(const Parser& parser) const {
   if (length > 0 && (method == "GET" || method == "DELETE")) {
     throw Refusal{answer_text(501, fmt::format("Unexpected content for method '{}'", method))};
   }
-  head.route = router.find(method, head.call.path, head.path_values);
+  head.route = cluster.local().router.find(method, head.call.path, head.path_values);
   identify(request, head);
   if (head.route == nullptr) {
     throw ApiError{501, fmt::format("Method '{} {}' not implemented", method, head.call.path)};
@@ -280,12 +281,9 @@ void Server::Impl::identify(const http::request<http::buffer_body>& request, Hea
                                     "token, need proper ticket.\n)\n",
                                     head.call.path)};
   }
-  const auto node = head.path_values.find("node");
-  if (node != head.path_values.end() && node->second != options.node_name &&
-      node->second != "localhost") {
-    throw ApiError{500, fmt::format("hostname lookup '{0}' failed - failed to get address info "
-                                    "for: {0}: Temporary failure in name resolution\n",
-                                    node->second)};
+  if (const auto node = head.path_values.find("node"); node != head.path_values.end()) {
+    const auto& router = cluster.reachable(node->second).router;
+    head.route = router.find(head.call.method, head.call.path, head.path_values);
   }
 }
 
@@ -357,7 +355,9 @@ awaitable<Values> Server::Impl::read_parameters(Connection& connection, Parser& 
 }
 
 awaitable<void> Server::Impl::work_on(const Route& route, WorkPtr work) {
-  const auto worker = co_await worker_slots.acquire();
+  const auto& node = cluster.at(work->call.text_or("node", "localhost")).vms.node();
+  auto& slots = worker_slots.try_emplace(node, workers).first->second;
+  const auto worker = co_await slots.acquire();
   work->result = co_await route.handler(work->call);
 }
 
@@ -533,9 +533,9 @@ awaitable<void> Server::Impl::serve(ConnectionPtr connection) {
   co_await with_deadline(goodbye(connection->stream), Deadline::after(1s), "shutdown");
 }
 
-Server::Server(asio::any_io_executor executor, State& state, Router& router, Access& access,
+Server::Server(asio::any_io_executor executor, State& state, Cluster& cluster, Access& access,
                Faults& faults, std::filesystem::path spool, ServerOptions options)
-    : impl_{std::make_unique<Impl>(std::move(executor), router, access, faults, std::move(spool),
+    : impl_{std::make_unique<Impl>(std::move(executor), cluster, access, faults, std::move(spool),
                                    options)} {
   auto certificate = state.read("certificate.pem");
   auto key = state.read("certificate.key");
@@ -550,7 +550,10 @@ Server::Server(asio::any_io_executor executor, State& state, Router& router, Acc
   impl_->context.use_private_key(asio::buffer(*key), ssl::context::pem);
   impl_->fingerprint = fingerprint_of(*certificate);
   impl_->on_request = &on_request;
-  if (options.control) faults.add_routes(router);
+  if (options.control) {
+    faults.add_routes(cluster.local().router);
+    cluster.add_control_routes();
+  }
   try {
     const tcp::endpoint endpoint{asio::ip::make_address(options.address), options.port};
     impl_->acceptor.open(endpoint.protocol());

@@ -1,5 +1,6 @@
 #pragma once
 #include "node/access.hpp"
+#include "node/cluster.hpp"
 #include "node/faults.hpp"
 #include "node/route.hpp"
 #include "node/state.hpp"
@@ -16,21 +17,20 @@ namespace px::node {
 
 struct ServerOptions {
   std::string address = "127.0.0.1";
-  std::uint16_t port = 8006;          ///< 0 = any that is free
-  std::string node_name = "proxmox";  ///< paths of other nodes are refused
+  std::uint16_t port = 8006;  ///< 0 = any that is free
   /// Serve /_control/... too.
   bool control = false;
   /// The real server holds each 401 back so long (pve-facts section 1). Tests shorten it.
   std::chrono::milliseconds refusal_delay{3000};
 };
 
-/// The HTTPS server in front of the routes: the same framing, limits and refusals as pveproxy
-/// (pve-facts section 2).
+/// The HTTPS server in front of the cluster's routes: the same framing, limits and refusals as
+/// pveproxy (pve-facts section 2).
 class Server {
  public:
   /// Makes the certificate at the first start, and listens. Throws Error{unreachable} when the
   /// port is taken.
-  Server(asio::any_io_executor executor, State& state, Router& router, Access& access,
+  Server(asio::any_io_executor executor, State& state, Cluster& cluster, Access& access,
          Faults& faults, std::filesystem::path spool, ServerOptions options);
   ~Server();
 

@@ -37,7 +37,8 @@ void write_all(int file, std::string_view text, const std::filesystem::path& pat
 
 }  // namespace
 
-State::State(std::filesystem::path directory) : directory_{std::move(directory)} {
+State::State(std::filesystem::path directory, Lasting lasting)
+    : directory_{std::move(directory)}, lasting_{lasting} {
   std::filesystem::create_directories(directory_);
   ::chmod(directory_.c_str(), 0700);
   const auto lock_file = directory_ / "lock";
@@ -69,7 +70,7 @@ void State::write(std::string_view name, std::string_view text) const {
   const int file = ::open(beside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
   if (file < 0) fail("opening", beside);
   write_all(file, text, beside);
-  ::fsync(file);
+  if (lasting_ == Lasting::power_cut) ::fsync(file);
   ::close(file);
   if (::rename(beside.c_str(), target.c_str()) != 0) fail("replacing", target);
 }

@@ -75,6 +75,7 @@ std::string Tasks::start(std::string type, std::string id, std::string user, Wor
   task->upid = fmt::format("UPID:{0}:{1:08X}:{1:08X}:{2:08X}:{3}:{4}:{5}:", node_, task->pid,
                            task->started, task->type, task->id, task->user);
   tasks_.push_front(task);
+  by_upid_.emplace(task->upid, task);
   remember(*task);
   auto run = [](std::shared_ptr<Task> what, Work job) -> awaitable<void> {
     co_await job(what->log);
@@ -101,7 +102,14 @@ void Tasks::end(const std::shared_ptr<Task>& task, std::exception_ptr error) {
   task->ended = now();
   remember(*task);
   if (on_end) on_end(task->upid, task->exit_status);
-  while (tasks_.size() > most_tasks && tasks_.back()->ended > 0) tasks_.pop_back();
+  forget_old();
+}
+
+void Tasks::forget_old() {
+  while (tasks_.size() > most_tasks && tasks_.back()->ended > 0) {
+    by_upid_.erase(tasks_.back()->upid);
+    tasks_.pop_back();
+  }
 }
 
 json::object Tasks::record_of(const Task& task) {
@@ -124,11 +132,10 @@ void Tasks::load() {
   const auto text = state_.read(archive);
   if (!text) return;
   std::istringstream lines{*text};
-  std::map<std::string, std::shared_ptr<Task>> by_upid;
   for (std::string line; std::getline(lines, line);) {
     try {
       const auto record = json::parse(line, archive);
-      auto& task = by_upid[json::text_at(record, "upid")];
+      auto& task = by_upid_[json::text_at(record, "upid")];
       if (!task) {
         task = std::make_shared<Task>();
         tasks_.push_front(task);
@@ -150,15 +157,15 @@ void Tasks::load() {
       // A line that was being written when the node died.
     }
   }
-  while (tasks_.size() > most_tasks) tasks_.pop_back();
+  for (const auto& task : tasks_) {
+    if (task->ended > 0) continue;
+    task->ended = now();
+    task->exit_status = "unexpected status";
+  }
+  forget_old();
   std::string kept;
   for (auto it = tasks_.rbegin(); it != tasks_.rend(); ++it) {
-    auto& task = **it;
-    if (task.ended == 0) {
-      task.ended = now();
-      task.exit_status = "unexpected status";
-    }
-    kept += boost::json::serialize(record_of(task)) + "\n";
+    kept += boost::json::serialize(record_of(**it)) + "\n";
   }
   state_.write(archive, kept);
 }
@@ -181,9 +188,8 @@ std::shared_ptr<Tasks::Task> Tasks::find(const std::string& upid) const {
   if (!upid.starts_with("UPID:") || std::count(upid.begin(), upid.end(), ':') != 8) {
     throw ApiError::parameter("upid", "unable to parse worker upid");
   }
-  const auto it = std::find_if(tasks_.begin(), tasks_.end(),
-                               [&](const auto& task) { return task->upid == upid; });
-  return it == tasks_.end() ? nullptr : *it;
+  const auto it = by_upid_.find(upid);
+  return it == by_upid_.end() ? nullptr : it->second;
 }
 
 bool Tasks::is_running(const std::string& upid) const {
@@ -244,8 +250,8 @@ awaitable<json::value> Tasks::list(Call& call) {
   co_return out;
 }
 
-awaitable<json::value> Tasks::list_cluster(Call&) {
-  json::array out;
+std::vector<json::object> Tasks::recent() const {
+  std::vector<json::object> out;
   int ended = 0;
   for (const auto& task : tasks_) {
     if (task->ended > 0 && ++ended > 25) continue;
@@ -253,7 +259,7 @@ awaitable<json::value> Tasks::list_cluster(Call&) {
     item["saved"] = task->ended > 0 ? "1" : "0";
     out.push_back(std::move(item));
   }
-  co_return out;
+  return out;
 }
 
 awaitable<json::value> Tasks::status(Call& call) {
@@ -334,10 +340,6 @@ void Tasks::add_routes(Router& router) {
               .params = {},
               .handler = bind(&Tasks::stop),
               .is_protected = true});
-  router.add({.method = "GET",
-              .path = "/cluster/tasks",
-              .params = {},
-              .handler = bind(&Tasks::list_cluster)});
 }
 
 }  // namespace px::node

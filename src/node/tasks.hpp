@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 namespace px::node {
@@ -43,6 +44,9 @@ class Tasks {
 
   bool is_running(const std::string& upid) const;
 
+  /// Those that run and the last 25 that ended, as /cluster/tasks shows them.
+  std::vector<json::object> recent() const;
+
   /// Called at each task's end: UPID and exit status.
   std::function<void(const std::string&, const std::string&)> on_end;
 
@@ -69,6 +73,7 @@ class Tasks {
   static json::object record_of(const Task& task);
   void end(const std::shared_ptr<Task>& task, std::exception_ptr error);
   void remember(const Task& task);
+  void forget_old();
   void load();
   /// nullptr when there is none; throws ApiError 400 for what is no UPID.
   std::shared_ptr<Task> find(const std::string& upid) const;
@@ -76,7 +81,6 @@ class Tasks {
   json::object to_json(const Task& task) const;
   bool is_wanted(const Call& call, const Task& task) const;
   awaitable<json::value> list(Call& call);
-  awaitable<json::value> list_cluster(Call& call);
   awaitable<json::value> status(Call& call);
   awaitable<json::value> log(Call& call);
   awaitable<json::value> stop(Call& call);
@@ -86,6 +90,7 @@ class Tasks {
   std::string node_;
   std::uint32_t next_pid_ = 1;
   std::deque<std::shared_ptr<Task>> tasks_;  ///< the newest first
+  std::unordered_map<std::string, std::shared_ptr<Task>> by_upid_;
 };
 
 }  // namespace px::node

@@ -37,14 +37,14 @@ class VmApi {
  public:
   VmApi(const asio::any_io_executor& executor, const std::filesystem::path& directory,
         VmHardware hardware, bool real_networks = false)
-      : state_{directory},
+      : state_{directory, State::Lasting::kill},
         tasks_{executor, state_, "pve1"},
         storages_{directory / "storage"},
-        vms{state_, storages_, "pve1", std::move(hardware)},
+        vms{state_, storages_, cluster_vms_, "pve1", std::move(hardware)},
         sdn{state_, "pve1"},
         firewall{state_, true},
         networks_{make_networks(real_networks)},
-        cluster_{state_, vms, false} {
+        cluster_{state_, cluster_vms_, {{vms, tasks_, router_}}, false} {
     tasks_.add_routes(router_);
     cluster_.add_routes(router_);
     const StorageServices storage_services{storages_, tasks_, vms.disks(), threads_, "pve1"};
@@ -127,6 +127,8 @@ class VmApi {
   State state_;
   Tasks tasks_;
   Storages storages_;
+  ClusterVms cluster_vms_;
+  Router router_;
 
  public:
   Vms vms;
@@ -142,7 +144,6 @@ class VmApi {
 
   std::unique_ptr<NetworkMaker> networks_;
   Cluster cluster_;
-  Router router_;
 };
 
 /// Hands `use` the routes of a node with simulated machines, on a directory or a fresh one.

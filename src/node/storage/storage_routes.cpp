@@ -30,7 +30,7 @@ json::object StorageRoutes::summary(const Storage& storage) const {
           {"content", fmt::format("{}", fmt::join(storage.content, ","))},
           {"active", 1},
           {"enabled", 1},
-          {"shared", 0},
+          {"shared", storage.shared ? 1 : 0},
           {"total", space.capacity},
           {"used", space.capacity - space.free},
           {"avail", space.available}};
@@ -112,10 +112,12 @@ awaitable<json::value> StorageRoutes::list(Call& call) {
 
 awaitable<json::value> StorageRoutes::configuration(Call& call) {
   const auto describe = [](const Storage& storage) {
-    return json::object{{"storage", storage.id},
-                        {"type", "dir"},
-                        {"content", fmt::format("{}", fmt::join(storage.content, ","))},
-                        {"path", storage.folder.string()}};
+    json::object out{{"storage", storage.id},
+                     {"type", "dir"},
+                     {"content", fmt::format("{}", fmt::join(storage.content, ","))},
+                     {"path", storage.folder.string()}};
+    if (storage.shared) out["shared"] = 1;
+    return out;
   };
   if (call.has("storage")) co_return describe(services_.storages.get(call.text("storage")));
   json::array out;

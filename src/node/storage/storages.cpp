@@ -31,10 +31,11 @@ int Volume::owner() const {
   return vmid;
 }
 
-Storages::Storages(fs::path directory) : spool_{directory / "upload"} {
-  storages_ = {
-      {"local", {"iso", "import", "images", "vztmpl", "snippets", "backup"}, directory / "local"},
-      {"local-lvm", {"images", "rootdir"}, directory / "local-lvm"}};
+Storages::Storages(fs::path directory, fs::path shared) : spool_{directory / "upload"} {
+  const std::vector<std::string> files{"iso", "import", "images", "vztmpl", "snippets", "backup"};
+  storages_ = {{"local", files, directory / "local"},
+               {"local-lvm", {"images", "rootdir"}, directory / "local-lvm"}};
+  if (!shared.empty()) storages_.push_back({"shared", files, std::move(shared), true});
   for (const auto& storage : storages_) {
     for (const auto& content : storage.content) {
       fs::create_directories(storage.folder_of(content));
@@ -85,6 +86,10 @@ Volume Storages::existing(std::string_view volume_id) const {
     throw ApiError{500, fmt::format("volume '{}' does not exist", volume_id)};
   }
   return volume;
+}
+
+bool Storages::is_shared(std::string_view volume_id) const {
+  return get(volume_id.substr(0, volume_id.find(':'))).shared;
 }
 
 fs::path Storages::images_folder(std::string_view storage, std::string_view vmid) const {

@@ -13,6 +13,7 @@ struct Storage {
   std::string id;
   std::vector<std::string> content;  ///< iso, import, images, ...
   std::filesystem::path folder;
+  bool shared = false;  ///< all nodes of the cluster see the same folder
   bool holds(std::string_view what) const;
   /// Where the files of a content type are.
   std::filesystem::path folder_of(std::string_view what) const;
@@ -31,11 +32,12 @@ struct Volume {
   int owner() const;
 };
 
-/// The storages `local` (iso, import, images, backup) and `local-lvm` (images), in the state
-/// directory.
+/// The storages of one node: `local` (iso, import, images, backup) and `local-lvm` (images) in its
+/// directory. In a cluster there is `shared`, too, which holds what `local` does.
 class Storages {
  public:
-  explicit Storages(std::filesystem::path directory);
+  /// `shared`: the folder of the cluster's storage; empty = none.
+  explicit Storages(std::filesystem::path directory, std::filesystem::path shared = {});
 
   const std::vector<Storage>& all() const noexcept { return storages_; }
   /// Throws ApiError 500 "storage 'x' does not exist".
@@ -45,6 +47,8 @@ class Storages {
   Volume resolve(std::string_view volume_id) const;
   /// The same; throws ApiError 500 "volume '...' does not exist" when the file isn't there.
   Volume existing(std::string_view volume_id) const;
+  /// Of the volume's storage. Throws ApiError 500 as get() does.
+  bool is_shared(std::string_view volume_id) const;
   /// The folder for a VM's disks (made), and the id of a disk in it.
   std::filesystem::path images_folder(std::string_view storage, std::string_view vmid) const;
   /// Where uploads are written while they come in.

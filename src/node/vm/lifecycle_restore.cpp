@@ -33,12 +33,12 @@ std::filesystem::path archive_file(const Storages& storages, const Call& call) {
 /// What can be refused at once; the VM to restore into, new or (with `force`) the old one.
 VmPtr LifecycleRoutes::restore_target(const Call& call, int vmid) const {
   const auto refusal = fmt::format("unable to restore VM {} - ", vmid);
-  if (!services_.vms.has(vmid)) return services_.vms.add(vmid, {{"lock", "create"}});
-  if (!call.flag("force")) {
-    throw ApiError{500, fmt::format("{}VM {} already exists on node '{}'", refusal, vmid,
-                                    services_.vms.node())};
+  VmPtr vm = services_.vms.cluster().find(vmid);
+  if (!vm) return services_.vms.add(vmid, {{"lock", "create"}});
+  if (!call.flag("force") || vm->node != services_.vms.node()) {
+    throw ApiError{500,
+                   fmt::format("{}VM {} already exists on node '{}'", refusal, vmid, vm->node)};
   }
-  VmPtr vm = services_.vms.at(vmid);
   if (const auto lock = vm->config_lock(); !lock.empty()) {
     throw ApiError{500, fmt::format("{}VM is locked ({})", refusal, lock)};
   }

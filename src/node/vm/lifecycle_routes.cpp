@@ -43,6 +43,7 @@ struct LifecycleRoutes::CloneRequest {
   std::string storage;
   std::string format;
   bool full = false;
+  Vms* home = nullptr;  ///< where the clone goes in the end
 };
 
 void LifecycleRoutes::add_routes(Router& router) {
@@ -110,9 +111,9 @@ awaitable<json::value> LifecycleRoutes::create(Call& call) {
   for (const auto& drive : drives_of(options)) volumes_.check(drive, imports);
   const std::string pool = call.text_or("pool", "");
   if (!pool.empty()) services_.cluster.check_pool(pool);
-  if (services_.vms.has(vmid)) {
+  if (const VmPtr there = services_.vms.cluster().find(vmid)) {
     throw ApiError{500, fmt::format("unable to create VM {} - VM {} already exists on node '{}'",
-                                    vmid, vmid, services_.vms.node())};
+                                    vmid, vmid, there->node)};
   }
   options.emplace("smbios1", "uuid=" + new_uuid());
   options.emplace("vmgenid", new_uuid());
@@ -202,6 +203,40 @@ Options LifecycleRoutes::clone_options(const Vm& source, const CloneRequest& req
   return options;
 }
 
+Vms& LifecycleRoutes::target_of(const Call& call) const {
+  const std::string target = call.text_or("target", "localhost");
+  if (target == "localhost" || target == services_.vms.node()) return services_.vms;
+  return services_.cluster.at(target).vms;
+}
+
+/// Only what all nodes see can be the disks of a VM on another node (qemu-server API2/Qemu.pm,
+/// check_storage_access_clone).
+void LifecycleRoutes::check_shared(const Vm& source, const Vms& home) const {
+  for (const auto& drive : drives_of(source.config.current)) {
+    if (drive.is_empty() || services_.vms.storages().is_shared(drive.volume)) continue;
+    throw ApiError{500,
+                   fmt::format("can't clone VM to node '{}' (VM uses local storage)", home.node())};
+  }
+}
+
+/// The id is that of a VM. The early check sees the own node's files only: with another node's VM
+/// it is the first write of the new configuration that fails (API2/Qemu.pm, clone_vm, and pmxcfs).
+json::value LifecycleRoutes::refuse_clone_id(const Vm& there, const Vm& source,
+                                             const std::string& user) const {
+  if (there.node == services_.vms.node()) {
+    throw ApiError{500,
+                   fmt::format("unable to create VM {}: config file already exists", there.id)};
+  }
+  const auto text = fmt::format(
+      "close (rename) atomic file '/etc/pve/nodes/{}/qemu-server/{}.conf' failed: File exists",
+      services_.vms.node(), there.id);
+  return json::value(services_.tasks.start("qmclone", std::to_string(source.id), user,
+                                           [text](TaskLog&) -> awaitable<void> {
+                                             throw ApiError{500, text};
+                                             co_return;
+                                           }));
+}
+
 awaitable<json::value> LifecycleRoutes::clone(Call& call) {
   const int source_id = static_cast<int>(call.number("vmid"));
   const int target_id = static_cast<int>(call.number("newid"));
@@ -217,11 +252,13 @@ awaitable<json::value> LifecycleRoutes::clone(Call& call) {
                                     source_id, services_.vms.node())};
   }
   const VmPtr source = services_.vms.at(source_id);
-  const std::string target_node = call.text_or("target", services_.vms.node());
-  if (target_node != services_.vms.node()) {
-    throw ApiError{500, fmt::format("no such cluster node '{}'", target_node)};
+  request.home = &target_of(call);
+  if (!request.storage.empty()) {
+    const Storage& storage = services_.vms.storages().get(request.storage);
+    if (request.home != &services_.vms && !storage.shared) {
+      throw ApiError{500, fmt::format("can't clone to non-shared storage '{}'", storage.id)};
+    }
   }
-  if (!request.storage.empty()) services_.vms.storages().get(request.storage);
   Vms::check_config_lock(*source);
   if (call.has("snapname")) {
     if (!source->config.snapshots.contains(call.text("snapname"))) {
@@ -236,13 +273,15 @@ awaitable<json::value> LifecycleRoutes::clone(Call& call) {
         throw ApiError{500, fmt::format("parameter '{}' not allowed for linked clones", name)};
       }
     }
+  }
+  if (request.home != &services_.vms) check_shared(*source, *request.home);
+  if (!request.full) {
     check_linkable(*source);
   } else if (source->machine->status().running) {
     throw ApiError{501, "the local node does not copy the disks of a running VM"};
   }
-  if (services_.vms.has(target_id)) {
-    throw ApiError{500,
-                   fmt::format("unable to create VM {}: config file already exists", target_id)};
+  if (const VmPtr there = services_.vms.cluster().find(target_id)) {
+    co_return refuse_clone_id(*there, *source, call.user);
   }
   // The marks of its owner are there from the first moment on.
   Options newborn{{"lock", "clone"}};
@@ -291,6 +330,7 @@ awaitable<void> LifecycleRoutes::copy_disks(VmPtr source, VmPtr target, CloneReq
   CloudInitDrive::note(*target);
   services_.vms.save(*target);
   join_networks(*target, log);
+  if (request.home != &services_.vms) services_.vms.move(*target, *request.home);
 }
 
 awaitable<json::value> LifecycleRoutes::make_template(Call& call) {
@@ -328,7 +368,7 @@ void LifecycleRoutes::check_unused_base(const Vm& vm) const {
   for (const auto& own : drives_of(vm.config.current)) {
     if (!Volumes::is_base(own.volume)) continue;
     const std::string base = Volumes::own_name(own.volume);
-    for (const auto& [vmid, other] : services_.vms.all()) {
+    for (const auto& [vmid, other] : services_.vms.cluster().all()) {
       if (vmid == vm.id) continue;
       for (const auto& drive : drives_of(other->config.current)) {
         if (drive.volume.starts_with(base + "/")) {

@@ -36,6 +36,9 @@ class LifecycleRoutes : public std::enable_shared_from_this<LifecycleRoutes> {
   awaitable<void> finish_restore(VmPtr vm, VmRestore& work, TaskLog& log);
   awaitable<void> clear_for_restore(VmPtr vm, VmRestore& work, TaskLog& log);
   awaitable<void> copy_disks(VmPtr source, VmPtr target, CloneRequest request, TaskLog& log);
+  Vms& target_of(const Call& call) const;
+  void check_shared(const Vm& source, const Vms& home) const;
+  json::value refuse_clone_id(const Vm& there, const Vm& source, const std::string& user) const;
   void check_linkable(const Vm& source) const;
   /// Makes the VM's disks bases and marks it.
   void turn_into_template(Vm& vm) const;

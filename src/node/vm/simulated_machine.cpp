@@ -17,17 +17,18 @@ SteadyTime now() {
   throw Error{Errc::rejected, std::move(text)};
 }
 
-const QemuHost& pretended_host() {
-  static const QemuHost host = [] {
+QemuHost pretended_host(int cores) {
+  static const QemuHost any = [] {
     QemuHost made;
     made.version = "10.0";
-    made.cpus = 128;
     for (auto* firmware :
          {&made.firmware.standard, &made.firmware.secure_boot, &made.firmware.small}) {
       firmware->code = firmware->wanted_code;
     }
     return made;
   }();
+  QemuHost host = any;
+  host.cpus = cores;
   return host;
 }
 
@@ -144,7 +145,8 @@ json::value SimulatedAgent::seek(const json::object& arguments) {
 
 awaitable<void> SimulatedMachine::start(const MachineSetup& setup) {
   if (running_) refuse(fmt::format("VM {} already running", state_.vmid));
-  qemu_command_line(pretended_host(), state_.vmid, setup);  // refuses what QEMU's start refuses
+  qemu_command_line(pretended_host(simulation_.cores), state_.vmid,
+                    setup);  // refuses what QEMU's start refuses
   if (!setup.load_snapshot.empty()) {
     const auto saved = snapshots_.find(setup.load_snapshot);
     if (saved == snapshots_.end()) {

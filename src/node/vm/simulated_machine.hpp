@@ -1,6 +1,7 @@
 #pragma once
 #include "node/vm/machine.hpp"
 
+#include <cstdint>
 #include <map>
 #include <memory>
 
@@ -32,6 +33,9 @@ class SimulatedGuest {
 };
 
 struct Simulation {
+  /// What each node has: a thousand VMs fit by default.
+  std::int64_t memory = std::int64_t{4} << 40;  ///< bytes
+  int cores = 1024;
   /// From power-on to an answering agent.
   std::chrono::milliseconds boot_time{20};
   AgentLimits agent_limits{};

@@ -14,6 +14,18 @@ namespace px::node {
 
 namespace {
 
+constexpr int end_of_vmids = 1'000'000;  // of those that /cluster/nextid gives
+
+/// Bytes that a simulated node uses without VMs.
+constexpr std::int64_t idle_memory = std::int64_t{1} << 30;
+
+/// Bytes: of a simulated VM all that it has been given.
+std::int64_t used_memory(Vm& vm) {
+  const MachineStatus status = vm.machine->status();
+  if (!status.running) return 0;
+  return status.pid > 0 ? process_memory(status.pid) : memory_mib(vm.config.current) << 20;
+}
+
 std::string config_name(int vmid) {
   return fmt::format("qemu-server/{}.conf", vmid);
 }
@@ -35,7 +47,8 @@ VmHardware qemu_machines(asio::any_io_executor executor, const QemuHost& host) {
       .make_machine = [executor = std::move(executor), &host](
                           int vmid) { return std::make_unique<QemuMachine>(executor, host, vmid); },
       .disks = std::make_shared<QemuDisks>(),
-      .version = host.version};
+      .version = host.version,
+      .cores = host.cpus};
 }
 
 VmHardware simulated_machines(const Simulation& simulation) {
@@ -44,11 +57,34 @@ VmHardware simulated_machines(const Simulation& simulation) {
           [&simulation](int vmid) { return std::make_unique<SimulatedMachine>(simulation, vmid); },
       .disks = std::make_shared<SimulatedDisks>(),
       .version = "simulated",
-      .agent_limits = simulation.agent_limits};
+      .agent_limits = simulation.agent_limits,
+      .cores = simulation.cores,
+      .memory = simulation.memory};
 }
 
-Vms::Vms(State& state, Storages& storages, std::string node, VmHardware hardware)
-    : state_{state}, storages_{storages}, node_{std::move(node)}, hardware_{std::move(hardware)} {
+VmPtr ClusterVms::find(int vmid) const {
+  const auto found = vms_.find(vmid);
+  return found == vms_.end() ? nullptr : found->second;
+}
+
+void ClusterVms::remove(int vmid) {
+  vms_.erase(vmid);
+  all_taken_below_ = std::min(all_taken_below_, vmid);
+}
+
+int ClusterVms::lowest_free() {
+  while (vms_.contains(all_taken_below_)) ++all_taken_below_;
+  if (all_taken_below_ >= end_of_vmids) throw ApiError{500, "unable to get any free VMID"};
+  return all_taken_below_;
+}
+
+Vms::Vms(State& state, Storages& storages, ClusterVms& cluster, std::string node,
+         VmHardware hardware)
+    : state_{state},
+      storages_{storages},
+      cluster_{cluster},
+      node_{std::move(node)},
+      hardware_{std::move(hardware)} {
   const auto folder = state_.path("qemu-server");
   std::filesystem::create_directories(folder);
   for (const auto& entry : std::filesystem::directory_iterator{folder}) {
@@ -66,6 +102,7 @@ Vms::Vms(State& state, Storages& storages, std::string node, VmHardware hardware
 void Vms::load(int vmid, const std::string& text) {
   auto vm = std::make_shared<Vm>();
   vm->id = vmid;
+  vm->node = node_;
   try {
     vm->config = VmConfig::parse(text);
   } catch (const Error& error) {
@@ -74,6 +111,7 @@ void Vms::load(int vmid, const std::string& text) {
   }
   vm->machine = hardware_.make_machine(vmid);
   if (vm->config.current.erase("lock") > 0) save(*vm);
+  cluster_.add(vm);
   vms_.emplace(vmid, std::move(vm));
 }
 
@@ -112,11 +150,21 @@ VmPtr Vms::at(int vmid) const {
 VmPtr Vms::add(int vmid, Options options) {
   auto vm = std::make_shared<Vm>();
   vm->id = vmid;
+  vm->node = node_;
   vm->config.current = std::move(options);
   vm->machine = hardware_.make_machine(vmid);
   save(*vm);
+  cluster_.add(vm);
   vms_.emplace(vmid, vm);
   return vm;
+}
+
+void Vms::move(Vm& vm, Vms& to) {
+  const auto itself = vms_.extract(vm.id);
+  vm.node = to.node_;
+  to.save(vm);
+  to.vms_.emplace(vm.id, itself.mapped());
+  state_.remove(config_name(vm.id));
 }
 
 void Vms::save(const Vm& vm) const {
@@ -137,6 +185,7 @@ void Vms::remove(Vm& vm) {
   vm.machine->discard();
   vm.exists = false;
   state_.remove(config_name(vmid));
+  cluster_.remove(vmid);
   vms_.erase(vmid);
 }
 
@@ -174,16 +223,24 @@ std::string Vms::file_size(const std::string& volume) const {
   return print_size(std::filesystem::file_size(storages_.existing(volume).path));
 }
 
+NodeMemory Vms::memory() const {
+  if (hardware_.memory == 0) return host_memory();
+  NodeMemory out{hardware_.memory, idle_memory};
+  for (const auto& [vmid, vm] : vms_) out.used += used_memory(*vm);
+  return out;
+}
+
 json::object Vms::summary(Vm& vm, bool full) const {
   const Options& options = vm.config.current;
   const MachineStatus status = vm.machine->status();
+  const std::int64_t memory = used_memory(vm);
   json::object out{{"vmid", vm.id},
                    {"name", option_or(options, "name", fmt::format("VM {}", vm.id))},
                    {"status", status.running ? "running" : "stopped"},
                    {"cpus", cpu_count(options)},
                    {"cpu", 0},
-                   {"mem", 0},
-                   {"memhost", 0},
+                   {"mem", memory},
+                   {"memhost", memory},
                    {"maxmem", memory_mib(options) << 20},
                    {"disk", 0},
                    {"maxdisk", disk_bytes(options)},

@@ -1,4 +1,5 @@
 #pragma once
+#include "node/host.hpp"
 #include "node/state.hpp"
 #include "node/storage/storages.hpp"
 #include "node/vm/command_line.hpp"
@@ -15,9 +16,10 @@
 
 namespace px::node {
 
-/// One VM of the node.
+/// One VM.
 struct Vm {
   int id = 0;
+  std::string node;  ///< where it is
   VmConfig config;
   std::unique_ptr<Machine> machine;
   /// PVE's lock on the file: whoever changes the VM holds it (pve-facts section 4).
@@ -31,6 +33,22 @@ struct Vm {
 };
 using VmPtr = std::shared_ptr<Vm>;
 
+/// All VMs of the cluster by their ids: an id is given once in it.
+class ClusterVms {
+ public:
+  const std::map<int, VmPtr>& all() const noexcept { return vms_; }
+  /// nullptr when the id is free.
+  VmPtr find(int vmid) const;
+  void add(const VmPtr& vm) { vms_.emplace(vm->id, vm); }
+  void remove(int vmid);
+  /// Throws ApiError 500 "unable to get any free VMID".
+  int lowest_free();
+
+ private:
+  std::map<int, VmPtr> vms_;
+  int all_taken_below_ = 100;  ///< the first id there is
+};
+
 /// What the VMs of a node are made of: QEMU or a simulation.
 struct VmHardware {
   /// Makes the machine of a VM; takes over what runs already.
@@ -38,16 +56,18 @@ struct VmHardware {
   std::shared_ptr<Disks> disks;
   std::string version;  ///< of QEMU
   AgentLimits agent_limits{};
+  int cores = 0;            ///< of the node
+  std::int64_t memory = 0;  ///< bytes of a simulated node; 0 = what this machine has
 };
 VmHardware qemu_machines(asio::any_io_executor executor, const QemuHost& host);
 VmHardware simulated_machines(const Simulation& simulation);
 
-/// All VMs of the node: their configurations in the state directory, their machines, their locks.
+/// The VMs of one node: their configurations in the state directory, their machines, their locks.
 class Vms {
  public:
   /// Loads what an earlier node left: running machines are taken over, and the `lock` of a change
   /// that died with that node is dropped, so that what it left can be destroyed by its owner.
-  Vms(State& state, Storages& storages, std::string node, VmHardware hardware);
+  Vms(State& state, Storages& storages, ClusterVms& cluster, std::string node, VmHardware hardware);
 
   /// Once after the start: asks taken-over machines for their state.
   awaitable<void> refresh();
@@ -60,11 +80,13 @@ class Vms {
   VmPtr at(int vmid) const;
   VmPtr of(const Call& call) const { return at(static_cast<int>(call.number("vmid"))); }
 
-  /// A new VM with these options, saved. The id must be free.
+  /// A new VM with these options, saved. The id must be free in the cluster.
   VmPtr add(int vmid, Options options);
   void save(const Vm& vm) const;
   /// Forgets the VM and removes its configuration and all files in its image folders.
   void remove(Vm& vm);
+  /// Makes it a VM of another node. Its volumes must be on shared storages.
+  void move(Vm& vm, Vms& to);
   /// Removes all files in the VM's image folders.
   void remove_disks(const Vm& vm) const;
 
@@ -83,6 +105,12 @@ class Vms {
   json::object summary(Vm& vm, bool full) const;
 
   const std::string& node() const noexcept { return node_; }
+  ClusterVms& cluster() const noexcept { return cluster_; }
+  /// Of the node. What a simulated one uses follows from its running VMs.
+  NodeMemory memory() const;
+  int cores() const noexcept { return hardware_.cores; }
+  /// How busy the cores are, 0..1; those of a simulated node never.
+  double load() const { return hardware_.memory == 0 ? host_load() : 0; }
   Storages& storages() const noexcept { return storages_; }
   const std::string& qemu_version() const noexcept { return hardware_.version; }
   /// Of a volume that is there, as `size=` shows it.
@@ -95,6 +123,7 @@ class Vms {
 
   State& state_;
   Storages& storages_;
+  ClusterVms& cluster_;
   std::string node_;
   VmHardware hardware_;
   std::map<int, VmPtr> vms_;
