@@ -30,18 +30,29 @@ std::unique_ptr<pve::BodySource> medium_source(Medium medium) {
 
 }  // namespace
 
-AgentChannel::AgentChannel(pve::Client& client, pve::VmRef vm, std::optional<MediumPlace> place)
-    : client_{client}, vm_{std::move(vm)}, place_{std::move(place)} {}
+AgentChannel::AgentChannel(pve::Client& client, pve::VmRef vm, std::optional<MediumPlace> place,
+                           VmWords words, std::chrono::steady_clock::duration patience)
+    : client_{client},
+      vm_{vm},
+      place_{std::move(place)},
+      watch_{client, std::move(vm), std::move(words), patience} {}
 
 awaitable<LaunchId> AgentChannel::launch(Launch what) {
-  const auto permit = co_await calls_.acquire();
   co_return LaunchId{
-      co_await pve::agent::exec(client_, vm_, std::move(what.argv), std::move(what.input))};
+      co_await watch_.over<std::int64_t>([&](pve::CallOptions options) -> awaitable<std::int64_t> {
+        const auto permit = co_await calls_.acquire();
+        co_return co_await pve::agent::exec(client_, vm_, std::move(what.argv),
+                                            std::move(what.input), std::move(options));
+      })};
 }
 
 awaitable<std::optional<LaunchEnd>> AgentChannel::poll(LaunchId launch) {
-  const auto permit = co_await calls_.acquire();
-  auto status = co_await pve::agent::exec_status(client_, vm_, static_cast<std::int64_t>(launch));
+  auto status = co_await watch_.over<pve::agent::ExecStatus>(
+      [&](pve::CallOptions options) -> awaitable<pve::agent::ExecStatus> {
+        const auto permit = co_await calls_.acquire();
+        co_return co_await pve::agent::exec_status(client_, vm_, static_cast<std::int64_t>(launch),
+                                                   std::move(options));
+      });
   if (!status.exited) co_return std::nullopt;
   co_return LaunchEnd{status.exit_code.value_or(128 + status.signal.value_or(0)),
                       std::move(status.out), std::move(status.err)};
@@ -49,14 +60,21 @@ awaitable<std::optional<LaunchEnd>> AgentChannel::poll(LaunchId launch) {
 
 awaitable<FilePart> AgentChannel::read_file(std::string path, std::uint64_t offset,
                                             std::uint64_t count) {
-  const auto permit = co_await calls_.acquire();
-  auto piece = co_await pve::agent::read_file(client_, vm_, std::move(path), offset, count);
+  auto piece = co_await watch_.over<pve::agent::FilePiece>(
+      [&](pve::CallOptions options) -> awaitable<pve::agent::FilePiece> {
+        const auto permit = co_await calls_.acquire();
+        co_return co_await pve::agent::read_file(client_, vm_, path, offset, count,
+                                                 std::move(options));
+      });
   co_return FilePart{std::move(piece.bytes), !piece.truncated};
 }
 
 awaitable<void> AgentChannel::write_file(std::string path, std::string bytes) {
-  const auto permit = co_await calls_.acquire();
-  co_await pve::agent::write_file(client_, vm_, std::move(path), std::move(bytes));
+  co_await watch_.over<void>([&](pve::CallOptions options) -> awaitable<void> {
+    const auto permit = co_await calls_.acquire();
+    co_await pve::agent::write_file(client_, vm_, std::move(path), std::move(bytes),
+                                    std::move(options));
+  });
 }
 
 awaitable<void> AgentChannel::with_medium(Medium medium, awaitable<void> use) {

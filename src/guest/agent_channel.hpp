@@ -1,5 +1,6 @@
 #pragma once
 #include "guest/channel.hpp"
+#include "guest/vm_watch.hpp"
 #include "pve/client.hpp"
 #include "pve/ids.hpp"
 
@@ -18,8 +19,10 @@ struct MediumPlace {
 /// The channel through the QEMU guest agent and the Proxmox VE API.
 class AgentChannel : public Channel {
  public:
-  /// `client` must outlive the channel. Without a `place` files go in pieces only.
-  AgentChannel(pve::Client& client, pve::VmRef vm, std::optional<MediumPlace> place);
+  /// `client` must outlive the channel. Without a `place` files go in pieces only. `patience`: how
+  /// long the guest's agent may be silent before the VM counts as dead.
+  AgentChannel(pve::Client& client, pve::VmRef vm, std::optional<MediumPlace> place, VmWords words,
+               std::chrono::steady_clock::duration patience);
 
   awaitable<LaunchId> launch(Launch what) override;
   awaitable<std::optional<LaunchEnd>> poll(LaunchId launch) override;
@@ -35,6 +38,7 @@ class AgentChannel : public Channel {
   pve::Client& client_;
   pve::VmRef vm_;
   std::optional<MediumPlace> place_;
+  VmWatch watch_;
   /// One guest's commands must not hold all of the server's workers: the agent serves one call at
   /// a time, the rest would only wait there (pve-facts section 14).
   Semaphore calls_{2};

@@ -12,7 +12,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::string_view known_kinds = "xnpdueszcbwlg";
+constexpr std::string_view known_kinds = "xnpdueszcbfwlg";
 
 /// Takes the next word, up to a blank.
 std::string_view take_word(std::string_view& line) {
@@ -91,13 +91,14 @@ RunMachine::Step RunMachine::failed(const Error& error, Clock::time_point now) {
     trouble_pause_ = 100ms;
   }
   if (now - *trouble_since_ > patience) {
+    // Whatever the server says each time: no command of the guest's failed. (And a timeout would be
+    // taken for the command's own.)
     Error last = error;
-    // A timeout would be taken for the command's own.
-    if (last.kind == Errc::timeout) last.kind = Errc::unavailable;
+    last.kind = Errc::unavailable;
     return give_up(std::move(last));
   }
   const auto pause = trouble_pause_;
-  trouble_pause_ = std::min<Clock::duration>(trouble_pause_ * 2, 2s);
+  trouble_pause_ = std::min<Clock::duration>(trouble_pause_ * 2, 1s);
   if (result_lost) running_ = false;
   return {running_ ? Action::poll : Action::launch, pause};
 }
@@ -120,6 +121,12 @@ RunMachine::Step RunMachine::polled(const std::optional<LaunchEnd>& end) {
     case RunKind::waiting:
       running_ = false;
       return {Action::launch, 200ms};
+    case RunKind::no_room:
+      return give_up(
+          Error{Errc::unavailable, "the guest has no room for a command: its /run is full"}
+              .with_sent(Sent::answered)
+              .with_hint("/run lies in the guest's memory: remove files there, or give the VM more "
+                         "ram_mb."));
     case RunKind::lost:
       return give_up(Error{Errc::unavailable,
                            "the guest restarted while the command ran; its result is lost"});

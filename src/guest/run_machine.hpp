@@ -24,6 +24,7 @@ enum class RunKind : char {
   unfit = 'c',           ///< this program can't be given these arguments; detail: why
   packed = 'z',          ///< stdout is gzip
   bad_medium = 'b',      ///< the medium did not show up, or its bytes are wrong
+  no_room = 'f',         ///< the guest's memory file system is full: what ran has no result
   waiting = 'w',         ///< still running (answer to a repeated launch)
   lost = 'l',            ///< the guest restarted meanwhile
   gone = 'g',            ///< nothing of this ID ran

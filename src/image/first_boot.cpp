@@ -54,7 +54,9 @@ class Boot {
     co_await pve::run_task(
         client_, [this] { return pve::qemu::start(client_, what_.vm, limit_); }, limit_,
         "start " + title_);
-    guest::LinuxGuest guest{std::make_shared<guest::AgentChannel>(client_, what_.vm, std::nullopt),
+    guest::LinuxGuest guest{std::make_shared<guest::AgentChannel>(
+                                client_, what_.vm, std::nullopt, guest::VmWords{title_, ""},
+                                guest::VmWatch::patience_with_a_first_boot),
                             client_.pool()};
     co_await wait_for_agent();
     log::info("{}: waiting for its cloud-init", title_);

@@ -153,6 +153,7 @@ awaitable<json::value> Client::State::attempt(Call& call) {
   Semaphore::Permit worker;
   if (call.options.load == Load::bulk_read) bulk = co_await bulk_reads.acquire();
   if (call.options.load != Load::light) worker = co_await workers.acquire();
+  if (call.options.on_send) call.options.on_send();
   auto response = co_await authenticated(call);
   worker.release();
   bulk.release();

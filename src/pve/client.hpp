@@ -8,6 +8,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -32,6 +33,8 @@ struct CallOptions {
   bool wait_for_lock = false;
   /// For Error::doing.
   std::string doing{};
+  /// Called when a free worker was waited for and the request goes out, each time it does.
+  std::function<void()> on_send{};
 };
 
 /// Counters since the client was made, for benches and tests.

@@ -4,13 +4,15 @@
 
 namespace px::pve::nodes {
 
-awaitable<std::vector<NodeSummary>> list(Client& client) {
-  const auto data = co_await client.get("/nodes", {}, {.load = Load::light});
+awaitable<std::vector<NodeSummary>> list(Client& client, CallOptions options) {
+  const auto data = co_await client.get("/nodes", {}, std::move(options));
   std::vector<NodeSummary> out;
   if (!data.is_array()) co_return out;
   for (const auto& entry : data.get_array()) {
-    out.push_back({NodeName::parse(json::text_at(entry, "node")),
-                   json::text_or(entry, "status") == "online"});
+    const auto status = json::text_or(entry, "status");
+    out.push_back({.name = NodeName::parse(json::text_at(entry, "node")),
+                   .online = status == "online",
+                   .offline = status == "offline"});
   }
   co_return out;
 }

@@ -13,8 +13,10 @@ namespace px::pve::nodes {
 struct NodeSummary {
   NodeName name;
   bool online = false;
+  bool offline = false;  ///< the cluster knows that it is; neither while nothing is known
 };
-awaitable<std::vector<NodeSummary>> list(Client& client);
+awaitable<std::vector<NodeSummary>> list(Client& client,
+                                         CallOptions options = {.load = Load::light});
 
 struct NodeStatus {
   int cpus = 0;

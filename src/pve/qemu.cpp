@@ -161,8 +161,8 @@ awaitable<std::optional<VmConfigMap>> config_if_there(Client& client, VmRef vm) 
   co_return std::nullopt;
 }
 
-awaitable<VmStatus> status(Client& client, VmRef vm) {
-  const auto data = co_await client.get(path_of(vm, "/status/current"));
+awaitable<VmStatus> status(Client& client, VmRef vm, CallOptions options) {
+  const auto data = co_await client.get(path_of(vm, "/status/current"), {}, std::move(options));
   VmStatus out;
   out.running = json::text_at(data, "status") == "running";
   out.qmp_status = json::text_or(data, "qmpstatus");

@@ -43,13 +43,14 @@ awaitable<std::optional<VmConfigMap>> config_if_there(Client& client, VmRef vm);
 
 struct VmStatus {
   bool running = false;
-  std::string qmp_status;  ///< running, paused, prelaunch, stopped...
+  std::string qmp_status;  ///< QEMU's run state: running, paused, io-error... or stopped
   std::string lock;
   bool agent_configured = false;
   bool is_template = false;
   std::int64_t uptime = 0;  ///< seconds
 };
-awaitable<VmStatus> status(Client& client, VmRef vm);
+/// Errc::not_found for a VM that is not there.
+awaitable<VmStatus> status(Client& client, VmRef vm, CallOptions options = {});
 
 /// Makes a VM; `config` as the API takes it (memory, scsi0, net0...). already_exists: the id is
 /// taken, here or as the end of the task.

@@ -1,4 +1,5 @@
 #pragma once
+#include "guest/diagnosis.hpp"
 #include "guest/guest.hpp"
 #include "network/addresses.hpp"
 #include "network/leases.hpp"
@@ -96,6 +97,8 @@ class Vm : public std::enable_shared_from_this<Vm> {
   awaitable<void> book_addresses();
   awaitable<void> start();
   awaitable<void> wait_for_agent();
+  awaitable<void> open_guest(std::chrono::seconds patience);
+  guest::VmWords words() const;
   awaitable<void> wait_for_cloud_init();
   awaitable<void> wait_for_addresses();
   awaitable<bool> is_ours();

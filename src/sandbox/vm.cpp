@@ -141,6 +141,7 @@ awaitable<void> Vm::bring_up() {
   if (!spec_.is_sandbox) co_return;
   co_await wait_for_agent();
   co_await wait_for_cloud_init();
+  co_await open_guest(guest::VmWatch::patience_with_a_guest);
   co_await wait_for_addresses();
 }
 
@@ -344,30 +345,31 @@ awaitable<void> Vm::start() {
   co_await pve::run_task(host_->client(), begin, limit, "start " + text());
 }
 
+guest::VmWords Vm::words() const {
+  return {text(), console_url()};
+}
+
 awaitable<void> Vm::wait_for_agent() {
   const Timer timer{agent_};
   const auto limit = Deadline::after(boot_limit);
-  std::optional<guest::MediumPlace> place;
-  if (!drive_.empty()) {
-    if (const auto storage = co_await host_->iso_storage()) {
-      place = guest::MediumPlace{drive_, *storage, "inspect-" + mark_.run + "-"};
-    }
-  }
+  guest::VmWatch watch{host_->client(), *vm_, words(), boot_limit};
   for (auto pause = 100ms;; pause = std::min(pause * 2, 1000ms)) {
     std::optional<Error> failure;
     {
       const auto permit = co_await host_->boot_pings.acquire();
       try {
-        co_await pve::agent::ping(host_->client(), *vm_);
+        co_await watch.over<void>([this](pve::CallOptions options) {
+          return pve::agent::ping(host_->client(), *vm_, std::move(options));
+        });
       } catch (const Error& error) {
         failure = error;
       }
     }
-    if (!failure) break;
-    if (failure->kind == Errc::unavailable) {
-      throw Error{Errc::unavailable, text() + " stopped while it booted: " + failure->said};
+    if (!failure) co_return;
+    if (failure->kind != Errc::agent_down && failure->sent != Sent::maybe) {
+      if (failure->kind == Errc::unavailable) failure->doing = "wait for the guest to boot";
+      throw *failure;
     }
-    if (failure->kind != Errc::agent_down && failure->sent != Sent::maybe) throw *failure;
     if (limit.passed(std::chrono::steady_clock::now())) {
       throw Error{Errc::agent_down,
                   fmt::format("the guest agent of {} did not answer within {} min", text(),
@@ -377,8 +379,18 @@ awaitable<void> Vm::wait_for_agent() {
     }
     co_await sleep_for(pause);
   }
-  // Calls that still run hold the old one; what it remembers of the guest may not be true any more.
-  auto channel = std::make_shared<guest::AgentChannel>(host_->client(), *vm_, std::move(place));
+}
+
+/// Calls that still run hold the old one; what it remembers of the guest may not be true any more.
+awaitable<void> Vm::open_guest(std::chrono::seconds patience) {
+  std::optional<guest::MediumPlace> place;
+  if (!drive_.empty()) {
+    if (const auto storage = co_await host_->iso_storage()) {
+      place = guest::MediumPlace{drive_, *storage, "inspect-" + mark_.run + "-"};
+    }
+  }
+  auto channel = std::make_shared<guest::AgentChannel>(host_->client(), *vm_, std::move(place),
+                                                       words(), patience);
   if (is_windows()) {
     guest_ = std::make_shared<guest::WindowsGuest>(std::move(channel));
   } else {

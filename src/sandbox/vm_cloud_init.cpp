@@ -1,3 +1,4 @@
+#include "guest/vm_watch.hpp"
 #include "image/cloud_init.hpp"
 #include "image/drives.hpp"
 #include "pve/qemu.hpp"
@@ -55,6 +56,7 @@ awaitable<void> Vm::set_options(pve::Params changes) {
 
 awaitable<void> Vm::wait_for_cloud_init() {
   if (!spec_.seed) co_return;
+  co_await open_guest(guest::VmWatch::patience_with_a_first_boot);
   const auto guest = this->guest();
   co_await image::wait_for_cloud_init(*guest, spec_.seed->instance_id,
                                       fmt::format("{}.cloud_init of {}", spec_.field, text()),

@@ -1,3 +1,4 @@
+#include "guest/vm_watch.hpp"
 #include "pve/snapshot.hpp"
 #include "pve/tasks.hpp"
 #include "sandbox/sandbox.hpp"
@@ -64,6 +65,7 @@ awaitable<void> Vm::restore_snapshot(std::string name) {
         label, "restore", pve::snapshot::rollback(self->host_->client(), *self->vm_, label, limit),
         limit);
     co_await self->wait_for_agent();
+    co_await self->open_guest(guest::VmWatch::patience_with_a_guest);
   };
   return run(shared_from_this(), std::move(name));
 }

@@ -10,7 +10,9 @@
 
 #include <cstdlib>
 #include <fstream>
+#include <memory>
 #include <random>
+#include <sys/mount.h>
 #include <thread>
 #include <utility>
 
@@ -257,6 +259,29 @@ TEST_P(GuestUnder, losesNoOutputWithAnAnswer) {
   };
   EXPECT_EQ(exec({"sh", "-c", "echo out; exit 3"}).out, "out\n");
   EXPECT_EQ(channel->launches, 2);
+}
+
+TEST_P(GuestUnder, saysThatItsMemoryFileSystemIsFull) {
+  // In place of the guest's /run: 64 KiB.
+  const auto records = channel->records().string();
+  std::filesystem::create_directories(records);
+  if (::mount("tmpfs", records.c_str(), "tmpfs", 0, "size=64k") != 0) {
+    GTEST_SKIP() << "no right to mount a file system";
+  }
+  const std::unique_ptr<const char, int (*)(const char*)> mounted{
+      records.c_str(), [](const char* path) { return ::umount2(path, MNT_DETACH); }};
+  EXPECT_EQ(exec({"echo", "fits"}).out, "fits\n");
+  const auto of_output = failure([&] { exec({"sh", "-c", "head -c 200000 /dev/zero; exit 3"}); });
+  EXPECT_EQ(of_output.kind, Errc::unavailable);
+  EXPECT_THAT(of_output.what(), HasSubstr("/run is full"));
+  EXPECT_EQ(exec({"echo", "again"}).out, "again\n") << "what it took was given back";
+  std::ofstream{records + "/hog"} << std::string(80'000, 'x');
+  guest = std::make_unique<LinuxGuest>(channel, pool);  // one that has no records to give back
+  const auto mark = channel->directory() / "mark";
+  const auto of_anything = failure([&] { exec({"touch", mark.string()}); });
+  EXPECT_EQ(of_anything.kind, Errc::unavailable);
+  EXPECT_THAT(of_anything.what(), HasSubstr("/run is full"));
+  EXPECT_FALSE(std::filesystem::exists(mark));
 }
 
 TEST_P(GuestUnder, writesAndReadsFilesExactly) {

@@ -25,6 +25,27 @@ TEST(RunMachine, callsAGuestThatStaysOutOfReachUnavailable) {
   EXPECT_NE(std::string{machine.error().what()}.find("no answer within 30 s"), std::string::npos);
 }
 
+TEST(RunMachine, callsEveryEndOfItsPatienceUnavailable) {
+  for (const auto kind :
+       {Errc::busy, Errc::server, Errc::protocol, Errc::proxy, Errc::agent_down}) {
+    RunMachine machine{20ms};
+    machine.launched();
+    const RunMachine::Clock::time_point start{};
+    const Error failure{kind, "as ever"};
+    machine.failed(failure, start);
+    ASSERT_EQ(machine.failed(failure, start + RunMachine::patience + 1s).action, Action::fail);
+    EXPECT_EQ(machine.error().kind, Errc::unavailable) << name_of(kind);
+  }
+}
+
+TEST(RunMachine, callsAGuestWithoutRoomUnavailable) {
+  RunMachine machine{20ms};
+  machine.launched();
+  ASSERT_EQ(machine.polled(LaunchEnd{0, "f 0\n", ""}).action, Action::fail);
+  EXPECT_EQ(machine.error().kind, Errc::unavailable);
+  EXPECT_NE(std::string{machine.error().what()}.find("/run is full"), std::string::npos);
+}
+
 /// A guest whose commands end after 100 ms, asked by a client that learns.
 TEST(RunMachine, asksQuickCommandsOnceAfterTheyEnded) {
   QuickPause pause;

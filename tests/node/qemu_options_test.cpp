@@ -78,6 +78,21 @@ class QemuOptions : public ::testing::Test {
   QemuHost host_;
 };
 
+TEST_F(QemuOptions, ofAVmThatIsHeldShowInTheStateThatQemuSays) {
+  with_node([](VmApi& api) -> awaitable<void> {
+    EXPECT_EQ(co_await api.task("POST", "",
+                                {{"vmid", "100"}, {"kvm", "0"}, {"memory", "64"}, {"freeze", "1"}}),
+              "OK");
+    EXPECT_EQ(co_await api.task("POST", "/100/status/start"), "OK");
+    const json::value status = co_await api.vm("GET", "/100/status/current");
+    EXPECT_EQ(json::text_at(status, "status"), "running");
+    EXPECT_EQ(json::text_at(status, "qmpstatus"), "prelaunch");
+    EXPECT_EQ(co_await api.task("POST", "/100/status/stop"), "OK");
+    const json::value stopped = co_await api.vm("GET", "/100/status/current");
+    EXPECT_EQ(json::text_at(stopped, "qmpstatus"), "stopped");
+  });
+}
+
 TEST_F(QemuOptions, areTakenByQemu) {
   with_node([](VmApi& api) -> awaitable<void> {
     const std::vector<Params> machines{

@@ -200,8 +200,16 @@ awaitable<void> LinuxGuest::write_file(std::string path, std::string contents) {
   co_await put(std::move(path), std::move(contents), user_, false);
 }
 
+/// A file of ours: that it can't be written is no error of the caller's.
 awaitable<void> LinuxGuest::stage(std::string path, std::string bytes) {
-  co_await put(std::move(path), std::move(bytes), "root", true);
+  try {
+    co_await put(std::move(path), std::move(bytes), "root", true);
+  } catch (Error& error) {
+    if (error.kind != Errc::file_permission && error.kind != Errc::file_not_found) throw;
+    error.kind = Errc::unavailable;
+    error.doing = "bring a command's input into the guest";
+    throw;
+  }
 }
 
 awaitable<void> LinuxGuest::put(std::string path, std::string bytes, std::string user,

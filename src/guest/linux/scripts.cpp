@@ -20,6 +20,9 @@ namespace px::guest::linux_guest {
 //  - setpriv is util-linux's, by its path; busybox's (a link) can't change users: su serves there.
 //  - setsid without -w: busybox has no -w, and here it never forks, for a background child of a
 //    shell without job control leads no process group.
+//  - Where the memory file system is full, what is left of the command (its text, its input) must
+//    not run, and what is left of its output is no result: "f" says so. A reader that ends by
+//    itself with an error found no room; a signal (128 and more) is the 0.2 s above.
 //  - Output beyond the limit is given back to the kernel from its front by punching holes, which
 //    keeps offsets right while the command goes on writing; without fallocate(1) it stays.
 
@@ -41,6 +44,7 @@ umask 077; PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; ex
 X=$1 I=$2 cap=$3 lim=$4 in=$5 user=$6 home=$7 was=$8; shift 8; D=$X/$I B=
 )sh" + std::string{answer_function} +
                                   R"sh(command -v busybox && B=busybox
+full() { $B rm -f u i o e; echo "f 0" >r; echo "f 0" >&3; exit 0; }
 who() {
  case $1 in root|0) n=root u=0 g=0 h=/root s=/bin/sh; return 0;; esac
  while IFS=: read -r n _ u g _ h s; do case $1 in "$n"|"$u") return 0;; esac; done </etc/passwd
@@ -68,8 +72,8 @@ idle() { read -r t <"/proc/$1/stat" || return 0; t=${t##*) }; case $t in [SZ]*) 
 [ -d "$X" ] || $B mkdir -p "$X"
 [ $# -eq 0 ] || (cd "$X" && $B rm -rf -- "$@") 3>&- 4>&- &
 if ! $B mkdir "$D"; then
- cd "$D" || exit 1
- t=0; while [ ! -s r ]; do [ $t -lt 200 ] || { echo "w 0" >&3; exit 0; }; sleep .1; t=$((t+1)); done
+ cd "$D" || { echo "f 0" >&3; exit 0; }
+ t=0; while [ ! -s r ]; do [ $t -lt 200 ] || { k=w; echo w >w || k=f; echo "$k 0" >&3; exit 0; }; sleep .1; t=$((t+1)); done
  answer
 fi
 cd "$D"
@@ -77,7 +81,7 @@ if [ "$was" != - ]; then
  read -r boot </proc/sys/kernel/random/boot_id
  [ "$was" = "$boot" ] || { echo "l 0" >r; answer; }
 fi
-IFS= read -r a; printf %b "$a" >u; a=
+IFS= read -r a; printf %b "$a" >u || full; a=
 who "$user" || { echo "u 126" >r; answer; }
 if [ "$u" = 0 ]; then set -- /bin/sh -s
 elif t=$(command -v setpriv) && [ ! -L "$t" ]; then set -- "$t" "--reuid=$u" "--regid=$g" --init-groups /bin/sh -s
@@ -89,9 +93,9 @@ $B cat <p2 >>e 3>&- 4>&- & b=$!
 punch 3>&- 4>&- & w=$!
 case $in in
  none) exec 8</dev/null;;
- rest) umask 022; cat >i; umask 077; exec 8<i;;
+ rest) umask 022; cat >i || full; umask 077; exec 8<i;;
  dir:*) i=${in#*:}; [ -e "$i/s" ] && mv "$i/s" u
-  if [ -e "$i/p.0001" ]; then umask 022; cat "$i"/p.* >i; umask 077; exec 8<i
+  if [ -e "$i/p.0001" ]; then umask 022; cat "$i"/p.* >i || full; umask 077; exec 8<i
   elif [ -e "$i/p.0000" ]; then exec 8<"$i/p.0000"
   else exec 8</dev/null; fi
   rm -rf "$i";;
@@ -111,12 +115,13 @@ trap : USR1; kill $w
  kill -USR1 $$) 3>&- 4>&- & z=$!
 if wait $a && wait $b; then kill $z
 else
+ [ $? -gt 128 ] || { kill $z; full; }
  kill -0 $a && { $B cat <p1 3>&- 4>&- & kill $a; }
  kill -0 $b && { $B cat <p2 3>&- 4>&- & kill $b; }
 fi
 k=x t=; [ -s k ] && read -r k t <k
 case $in in medium:*) wait $c; read -r h _ <hs; [ "$h" = "$sum" ] || k=b;; esac
-printf '%s\n' "$k $rc $t" >r
+printf '%s\n' "$k $rc $t" >r || full
 answer
 )sh";
   return text;

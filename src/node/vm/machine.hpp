@@ -40,7 +40,7 @@ struct AgentLimits {
 /// What a VM does right now.
 struct MachineStatus {
   bool running = false;
-  bool paused = false;
+  std::string run_state = "stopped";  ///< QEMU's own word: running, paused, io-error...
   int pid = 0;
   std::chrono::seconds uptime{0};
 };
@@ -73,7 +73,7 @@ class Machine {
   virtual awaitable<void> resume() = 0;
   /// As last seen; that a process has ended shows at once.
   virtual MachineStatus status() = 0;
-  /// Asks the machine itself, once after it was taken over from an earlier node.
+  /// Asks the machine itself how it is.
   virtual awaitable<void> refresh() = 0;
 
   /// The VM was destroyed: removes what is kept of it outside its disks.

@@ -1,5 +1,7 @@
 #include "node/vm/power_routes.hpp"
 
+#include "support/log.hpp"
+
 namespace px::node {
 
 namespace {
@@ -45,6 +47,11 @@ awaitable<json::value> PowerRoutes::index(Call& /*call*/) {
 
 awaitable<json::value> PowerRoutes::current(Call& call) {
   const VmPtr vm = services_.vms.of(call);
+  try {
+    co_await vm->machine->refresh();
+  } catch (const Error& error) {
+    log::debug("VM {} does not say how it is: {}", vm->id, error.said);
+  }
   json::object out = services_.vms.summary(*vm, true);
   if (agent_enabled(vm->config.current)) out["agent"] = 1;
   if (vm->machine->status().running) out["running-qemu"] = services_.vms.qemu_version();

@@ -46,7 +46,7 @@ bool QemuMachine::alive() {
 void QemuMachine::forget_process() noexcept {
   if (process_) exit_code_ = process_->exit_code();
   process_.reset();
-  paused_ = false;
+  run_state_ = "running";
   qmp_.close();
   agent_.close();
   std::error_code ignored;
@@ -162,23 +162,24 @@ awaitable<void> QemuMachine::reset() {
 
 awaitable<void> QemuMachine::suspend() {
   co_await qmp_.call("stop");
-  paused_ = true;
+  run_state_ = "paused";
 }
 
 awaitable<void> QemuMachine::resume() {
   co_await qmp_.call("cont");
-  paused_ = false;
+  run_state_ = "running";
 }
 
 MachineStatus QemuMachine::status() {
   if (!alive()) return {};
-  return {.running = true, .paused = paused_, .pid = process_->pid(), .uptime = process_->age()};
+  return {
+      .running = true, .run_state = run_state_, .pid = process_->pid(), .uptime = process_->age()};
 }
 
 awaitable<void> QemuMachine::refresh() {
   if (!alive()) co_return;
   const json::value status = co_await qmp_.call("query-status");
-  paused_ = json::text_or(status, "status") == "paused";
+  run_state_ = json::text_or(status, "status", "running");
 }
 
 awaitable<void> QemuMachine::change_medium(const std::string& drive,

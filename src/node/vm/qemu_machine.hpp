@@ -58,7 +58,7 @@ class QemuMachine : public Machine {
   std::optional<Process> process_;
   std::optional<Process> tpm_;  ///< of a machine that this node started; ends by itself with QEMU
   int exit_code_ = 0;           ///< of the last process
-  bool paused_ = false;
+  std::string run_state_ = "running";  ///< as last seen
 };
 
 }  // namespace px::node

@@ -39,19 +39,31 @@ ExecAnswer SimulatedGuest::run(SimulatedState& /*state*/, const std::vector<std:
   return {};
 }
 
+bool SimulatedGuest::answers(int /*vmid*/) {
+  return true;
+}
+
+std::string SimulatedGuest::run_state(int /*vmid*/) {
+  return {};
+}
+
 void SimulatedAgent::power_on(SteadyTime ready) {
   commands_.clear();
   files_.clear();
   ready_ = ready;
 }
 
+bool SimulatedAgent::is_silent() const {
+  return now() < ready_ || paused_ || !simulation_.guest->answers(state_.vmid);
+}
+
 awaitable<json::value> SimulatedAgent::call(std::string_view command, json::object arguments,
                                             std::chrono::milliseconds limit) {
-  for (const auto end = now() + limit; now() < ready_;) {
+  for (const auto end = now() + limit; is_silent();) {
     if (now() >= end) throw Error{Errc::agent_down, "no answer"};
-    // A power-off or a reset in the meantime moves the moment: look again soon.
-    co_await sleep_for(std::min<SteadyTime::duration>(std::min(ready_, end) - now(),
-                                                      std::chrono::milliseconds{50}));
+    // What keeps it silent may end at any moment: look again soon.
+    const auto next = now() < ready_ ? std::min(ready_, end) : end;
+    co_await sleep_for(std::min<SteadyTime::duration>(next - now(), std::chrono::milliseconds{50}));
   }
   if (command == "guest-ping") co_return json::object{};
   if (command == "guest-exec") co_return exec(arguments);
@@ -155,12 +167,11 @@ awaitable<void> SimulatedMachine::start(const MachineSetup& setup) {
     state_ = saved->second;
   }
   running_ = true;
-  paused_ = false;
+  co_await resume();
   started_ = now();
   // What was saved with its memory runs at once.
   agent_.power_on(started_ + (setup.load_snapshot.empty() ? simulation_.boot_time
                                                           : std::chrono::milliseconds{0}));
-  co_return;
 }
 
 awaitable<void> SimulatedMachine::stop() {
@@ -180,18 +191,23 @@ awaitable<void> SimulatedMachine::reset() {
 
 awaitable<void> SimulatedMachine::suspend() {
   paused_ = true;
+  agent_.pause(true);
   co_return;
 }
 
 awaitable<void> SimulatedMachine::resume() {
   paused_ = false;
+  agent_.pause(false);
   co_return;
 }
 
 MachineStatus SimulatedMachine::status() {
   if (!running_) return {};
+  const auto pretended = simulation_.guest->run_state(state_.vmid);
   return {.running = true,
-          .paused = paused_,
+          .run_state = !pretended.empty() ? pretended
+                       : paused_          ? "paused"
+                                          : "running",
           .pid = 0,
           .uptime = std::chrono::duration_cast<std::chrono::seconds>(now() - started_)};
 }

@@ -30,6 +30,10 @@ class SimulatedGuest {
   /// `argv` and `input` (bytes) as the agent gets them. The default does nothing, with exit code 0.
   virtual ExecAnswer run(SimulatedState& state, const std::vector<std::string>& argv,
                          const std::string& input);
+  /// Whether the agent of a VM that runs answers.
+  virtual bool answers(int vmid);
+  /// What QEMU says of a VM that is switched on (`io-error`); empty = as the API left it.
+  virtual std::string run_state(int vmid);
 };
 
 struct Simulation {
@@ -52,6 +56,7 @@ class SimulatedAgent : public AgentPort {
   /// Commands and open files end with the power; the agent answers again at `ready`.
   void power_on(SteadyTime ready);
   void power_off() { ready_ = SteadyTime::max(); }
+  void pause(bool paused) { paused_ = paused; }
 
  private:
   struct Command {
@@ -64,6 +69,7 @@ class SimulatedAgent : public AgentPort {
     bool writing = false;
   };
 
+  bool is_silent() const;
   json::value exec(const json::object& arguments);
   json::value exec_status(const json::object& arguments);
   json::value open(const json::object& arguments);
@@ -75,6 +81,7 @@ class SimulatedAgent : public AgentPort {
   const Simulation& simulation_;
   SimulatedState& state_;
   SteadyTime ready_ = SteadyTime::max();
+  bool paused_ = false;
   std::int64_t last_number_ = 100;
   std::map<std::int64_t, Command> commands_;
   std::map<std::int64_t, OpenFile> files_;

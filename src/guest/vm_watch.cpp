@@ -1,0 +1,182 @@
+#include "guest/vm_watch.hpp"
+
+#include "pve/nodes.hpp"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+namespace px::guest {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+/// So long a server waits for a ping's answer, and then for a command's (pve-facts section 9).
+constexpr auto ping_limit = 3s;
+constexpr auto command_limit = 5s;
+/// What has no answer by then hangs.
+constexpr auto hangs_after = 4s;
+constexpr auto tick = 250ms;
+constexpr auto first_pause = 2s;
+constexpr auto longest_pause = 8s;
+constexpr auto overdue_pause = 1s;
+constexpr auto look_limit = 2s;
+/// Sooner, so that both are known to be silent at the end of a look.
+constexpr auto list_limit = 1500ms;
+
+SteadyTime now() {
+  return std::chrono::steady_clock::now();
+}
+
+/// The guest's agent itself said it.
+bool is_from_guest(const Error& error) {
+  return error.said.find("Agent error:") != std::string::npos;
+}
+
+bool may_mean_death(const Error& error) {
+  switch (error.kind) {
+    case Errc::unavailable:
+    case Errc::not_found:
+    case Errc::agent_down:
+    case Errc::unreachable:
+    case Errc::timeout:
+    case Errc::proxy:
+    case Errc::server:
+    case Errc::protocol:
+      return true;
+    default:
+      return false;
+  }
+}
+
+/// Not behind our own calls, which wait for what this is to explain.
+pve::CallOptions promptly(std::chrono::milliseconds limit) {
+  return {.deadline = Deadline::after(limit), .load = pve::Load::light};
+}
+
+/// What a server was asked at once, as far as it answered.
+struct Answers {
+  std::optional<pve::qemu::VmStatus> vm;
+  std::optional<Error> vm_failure;
+  std::optional<std::vector<pve::nodes::NodeSummary>> nodes;
+  std::optional<Error> nodes_failure;
+};
+
+awaitable<void> ask_for_vm(pve::Client& client, pve::VmRef vm, Answers& out) {
+  try {
+    out.vm = co_await pve::qemu::status(client, vm, promptly(look_limit));
+  } catch (const Error& error) {
+    out.vm_failure = error;
+  }
+}
+
+awaitable<void> ask_for_nodes(pve::Client& client, Answers& out) {
+  try {
+    out.nodes = co_await pve::nodes::list(client, promptly(list_limit));
+  } catch (const Error& error) {
+    out.nodes_failure = error;
+  }
+}
+
+Sight sight_of(const Answers& answers, const pve::NodeName& node) {
+  using Reach = Sight::Reach;
+  if (answers.vm) return {.status = *answers.vm};
+  const Error& failure = *answers.vm_failure;
+  if (failure.kind == Errc::not_found) return {.there = false};
+  if (answers.nodes_failure) {
+    const auto kind = answers.nodes_failure->kind;
+    const bool silent = kind == Errc::unreachable || kind == Errc::timeout;
+    return {.reach = silent ? Reach::server_silent : Reach::busy,
+            .said = answers.nodes_failure->said};
+  }
+  const bool offline = std::ranges::any_of(
+      *answers.nodes, [&](const auto& entry) { return entry.name == node && entry.offline; });
+  if (offline) return {.reach = Reach::node_offline};
+  // The server's proxy to the node: it got no connection (pve-facts section 2).
+  constexpr int no_connection = 595;
+  return {.reach = failure.status == no_connection ? Reach::node_silent : Reach::busy,
+          .said = failure.said};
+}
+
+}  // namespace
+
+VmWatch::VmWatch(pve::Client& client, pve::VmRef vm, VmWords words,
+                 std::chrono::steady_clock::duration patience)
+    : client_{client}, vm_{std::move(vm)}, words_{std::move(words)}, patience_{patience} {}
+
+awaitable<void> VmWatch::watch(std::function<awaitable<void>(pve::CallOptions)> request) {
+  silence_.asked(now());
+  const auto state = std::make_shared<Request>();
+  pve::CallOptions options;
+  options.on_send = [state] {
+    if (!state->sent) state->sent = now();
+  };
+  std::optional<Error> failure;
+  try {
+    co_await with_company(request(std::move(options)), look_while_it_hangs(state));
+    silence_.heard();
+    co_return;
+  } catch (const Error& error) {
+    failure = error;
+  }
+  if (state->ended_by_us) throw *failure;
+  if (is_from_guest(*failure)) silence_.heard();
+  if (is_from_guest(*failure) || !may_mean_death(*failure)) throw *failure;
+  const auto ended = now();
+  auto began = state->sent.value_or(ended);
+  if (failure->kind == Errc::agent_down) {
+    // Before that it waited for a free worker.
+    const auto waited = failure->sent == Sent::maybe ? command_limit : ping_limit;
+    began = std::max<SteadyTime>(began, ended - waited);
+    silence_.missed(began, ended);
+  }
+  if (auto death = co_await look(began)) throw *death;
+  if (failure->kind == Errc::timeout) failure->kind = Errc::unreachable;
+  throw *failure;
+}
+
+awaitable<void> VmWatch::look_while_it_hangs(std::shared_ptr<Request> request) {
+  SteadyTime::duration pause = first_pause;
+  SteadyTime last{};
+  for (;;) {
+    co_await sleep_for(tick);
+    const bool hangs = request->sent && now() - *request->sent >= hangs_after;
+    const auto end = silence_.end_of(patience_);
+    const bool overdue = end && now() >= *end;
+    const auto next =
+        last + (overdue ? std::min<SteadyTime::duration>(pause, overdue_pause) : pause);
+    if (!(hangs || overdue) || now() < next) continue;
+    last = now();
+    if (auto death = co_await look(request->sent.value_or(last))) {
+      request->ended_by_us = true;
+      throw *death;
+    }
+    pause = silence_.silent_looks() > 0 ? tick
+                                        : std::min<SteadyTime::duration>(pause * 2, longest_pause);
+  }
+}
+
+/// Many requests to a guest look at once: those that had to wait for their turn share one look.
+awaitable<std::optional<Error>> VmWatch::look(SteadyTime began) {
+  const auto asked = now();
+  const auto turn = co_await one_look_.acquire();
+  if (last_look_ < asked) {
+    const auto started = now();
+    sight_ = co_await see();
+    last_look_ = started;
+    silence_.looked(sight_.reach, began, now());
+  }
+  co_return cause_of_death(sight_, silence_, patience_, now(), words_);
+}
+
+awaitable<Sight> VmWatch::see() const {
+  Answers answers;
+  co_await with_company(ask_for_vm(client_, vm_, answers), ask_for_nodes(client_, answers));
+  if (!answers.vm && !answers.nodes && !answers.nodes_failure) {
+    co_await ask_for_nodes(client_, answers);
+  }
+  co_return sight_of(answers, vm_.node);
+}
+
+}  // namespace px::guest

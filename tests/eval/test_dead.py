@@ -1,0 +1,75 @@
+"""What kills a real guest is told from a failed command, within 10 s."""
+
+from __future__ import annotations
+
+import time
+
+import anyio
+import pytest
+from inspect_ai.util import SandboxUnavailableError
+
+from proxmoxsandbox._proxmox_sandbox_environment import ProxmoxSandboxEnvironment
+from proxmoxsandbox.schema import (
+    ProxmoxSandboxEnvironmentConfig,
+    VmConfig,
+    VmSourceConfig,
+)
+
+from .conftest import Node, bring_up, take_down
+
+# What a guest does to itself a second later, and what is said of it then.
+DEATHS = {
+    "agent": ("kill -STOP $(pidof qemu-ga)", "does not answer, though the VM runs"),
+    "panicked": (
+        "echo 1 >/proc/sys/kernel/sysrq; echo c >/proc/sysrq-trigger",
+        "does not answer, though the VM runs",
+    ),
+    "full": ("cat /dev/zero >/run/hog", "its /run is full"),
+    "stopped": ("poweroff -f", "is stopped"),
+}
+
+
+def config() -> ProxmoxSandboxEnvironmentConfig:
+    vms = tuple(
+        VmConfig(
+            name=name,
+            vm_source_config=VmSourceConfig(built_in="debian13-small"),
+            ram_mb=256,
+            vcpus=1,
+            nics=(),
+        )
+        for name in DEATHS
+    )
+    return ProxmoxSandboxEnvironmentConfig(sdn_config=None, vms_config=vms)
+
+
+def test_a_dead_vm_is_told_from_a_failed_command(node: Node) -> None:
+    spec = config()
+    environments = bring_up(spec)
+    said: dict[str, str] = {}
+    took: dict[str, float] = {}
+
+    async def die(name: str, vm: ProxmoxSandboxEnvironment) -> None:
+        assert (await vm.exec(["sh", "-c", "exit 7"])).returncode == 7
+        started = time.monotonic()
+        with pytest.raises(SandboxUnavailableError) as told:
+            rest = "; exit 1" if name == "full" else "; sleep 600"
+            await vm.exec(["sh", "-c", f"sleep 1; {DEATHS[name][0]}{rest}"])
+        took[name] = time.monotonic() - started - 1
+        said[name] = str(told.value)
+
+    async def work() -> None:
+        async with anyio.create_task_group() as group:
+            for name, vm in environments.items():
+                group.start_soon(die, name, vm)
+
+    try:
+        anyio.run(work)
+    finally:
+        take_down(spec, environments)
+    assert {name: words for name, (_, words) in DEATHS.items() if words not in said[name]} == {}, (
+        said
+    )
+    assert all(f"({name})" in said[name] for name in DEATHS if name != "full"), said
+    # A second for a machine that has more to do.
+    assert max(took.values()) < 11, took
