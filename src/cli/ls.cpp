@@ -27,10 +27,10 @@ int list(bool as_json) {
   for (const auto& looked : all.servers) {
     if (!looked.inventory) continue;
     if (as_json) {
-      fmt::print("{}", stock_lines(looked.server, *looked.inventory, life_of, now));
+      fmt::print("{}", stock_lines(looked.server, *looked.inventory, all.life_of, now));
       continue;
     }
-    const auto table = stock_table(*looked.inventory, life_of, now);
+    const auto table = stock_table(*looked.inventory, all.life_of, now);
     const auto where = fmt::format("node {} of {}", looked.server.node, looked.server.host);
     if (table.empty()) {
       fmt::print(stderr, "There is nothing of ours on {}.\n", where);

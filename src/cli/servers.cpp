@@ -8,8 +8,11 @@
 
 namespace px::cli {
 
-sandbox::RunLife life_of(const std::string& run) {
-  return sandbox::life_of(run, sandbox::process_environment());
+sandbox::LifeOf life_by(const std::vector<sandbox::FoundRecord>& records) {
+  const auto here = [](const std::string& run) {
+    return sandbox::life_of(run, sandbox::process_environment());
+  };
+  return sandbox::with_records(here, records);
 }
 
 void report(const pve::Instance& server, const Error& error, int& exit_code) {

@@ -1,5 +1,6 @@
 #include "sandbox/cleanup.hpp"
 
+#include "pve/pools.hpp"
 #include "pve/storage.hpp"
 #include "sandbox/host.hpp"
 #include "sandbox/life_sign.hpp"
@@ -30,6 +31,11 @@ class Removal {
       co_await remove(text_of(chosen.what), remove_file(chosen.what));
     }
     if (report_.left.empty() && !choice.networks.empty()) co_await remove_networks(choice);
+    if (report_.left.empty()) {
+      for (const auto& chosen : choice.records) {
+        co_await remove(text_of(chosen.what), remove_record(chosen.what));
+      }
+    }
     co_return std::move(report_);
   }
 
@@ -53,6 +59,14 @@ class Removal {
   awaitable<void> remove_file(OwnFile own) {
     const auto node = pve::NodeName::parse(client_.instance().node);
     co_await pve::storage::delete_volume(client_, node, own.volume, Deadline::after(60s));
+  }
+
+  awaitable<void> remove_record(FoundRecord found) {
+    try {
+      co_await pve::pools::remove(client_, found.record.pool(), Deadline::after(60s));
+    } catch (const Error& error) {
+      if (error.kind != Errc::not_found) throw;
+    }
   }
 
   /// All with one apply, for each holds up the cluster.
@@ -85,7 +99,10 @@ awaitable<void> clean_host(Host& host, const CleanupSelection& selection, const 
                            CleanupReport& report) {
   co_await host.check();
   const auto found = co_await find_belongings(host.client(), host.node());
-  auto done = co_await clean_up(host.client(), choose(found, selection, life_of, Mark::now()));
+  // After the things: a living run has its record before anything else.
+  const auto records = co_await find_records(host.client());
+  auto done =
+      co_await clean_up(host.client(), choose(found, records, selection, life_of, Mark::now()));
   std::ranges::move(done.removed, std::back_inserter(report.removed));
   std::ranges::move(done.left, std::back_inserter(report.left));
 }
@@ -108,9 +125,11 @@ awaitable<bool> clean_up_after_the_dead(std::shared_ptr<Host> host, Environment 
                                         bool keep) {
   const auto life = [&environment](const std::string& run) { return life_of(run, environment); };
   const auto found = co_await find_belongings(host->client(), host->node());
-  auto choice = choose(found, {.dead = true}, life, Mark::now());
+  const auto records = co_await find_records(host->client());
+  auto choice = choose(found, records, {.dead = true}, life, Mark::now());
   const auto half_made =
       std::erase_if(choice.vms, [](const auto& chosen) { return chosen.what.is_being_made; });
+  if (half_made > 0) choice.records.clear();  // by them others know whose those are
   if (choice.empty()) co_return half_made == 0;
   log::warn("runs that died left {}, {} and {} on {}: {}", count_text(choice.vms.size(), "VM"),
             count_text(choice.networks.size(), "network"), count_text(choice.files.size(), "file"),

@@ -54,7 +54,7 @@ awaitable<void> make_template(std::shared_ptr<Host> host, const VmSpec& vm) {
   co_await host->templates().get(template_request(vm));
 }
 
-awaitable<void> prepare_host(std::shared_ptr<Host> host, const Spec& spec) {
+awaitable<void> prepare_host(std::shared_ptr<Host> host, const Spec& spec, Lease& lease) {
   co_await host->check();
   co_await check_firewall(host, spec);
   for (const auto& vm : spec.vms) {
@@ -67,6 +67,7 @@ awaitable<void> prepare_host(std::shared_ptr<Host> host, const Spec& spec) {
     co_await host->check_places(vm);
     co_await check_native_options(host->client(), host->node(), vm);
   }
+  co_await lease.take({host, &host->client()});
   for (const auto& vm : spec.vms) {
     if (vm.seed) co_await host->seed_of(vm);
   }
@@ -109,8 +110,11 @@ void Run::show_life() {
   if (!life_sign_) life_sign_.emplace(id_, environment_);
 }
 
-void Run::end_life() {
-  if (!life_sign_ || prepared_ > 0 || !sandboxes_.empty()) return;
+awaitable<void> Run::end_life() {
+  const auto has_ended = [this] { return life_sign_ && prepared_ == 0 && sandboxes_.empty(); };
+  if (!has_ended()) co_return;
+  co_await lease_.give_back();
+  if (!has_ended()) co_return;  // another task began meanwhile
   life_sign_->clear();
   life_sign_.reset();
 }
@@ -126,10 +130,12 @@ awaitable<void> Run::prepare(std::string spec_json) {
       co_await clean_up_after_the_dead(hosts, environment_);
     }
     std::vector<awaitable<void>> work;
-    for (const auto& host : hosts) work.push_back(prepare_host(host, spec));
+    for (const auto& host : hosts) work.push_back(prepare_host(host, spec, lease_));
     co_await all(std::move(work));
     ++prepared_;
-    show_life();  // another one that failed meanwhile may have ended it
+    // Another one that failed meanwhile may have ended them.
+    show_life();
+    for (const auto& host : hosts) co_await lease_.take({host, &host->client()});
   } catch (...) {
     failure = std::current_exception();
   }
@@ -138,7 +144,7 @@ awaitable<void> Run::prepare(std::string spec_json) {
   co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
   try {
     if (prepared_ == 0) co_await remove_networks();
-    end_life();
+    co_await end_life();
   } catch (const Error& error) {
     log::error("networks of a start that failed are left: {}", error.what());
   }
@@ -191,12 +197,13 @@ awaitable<std::vector<std::string>> Run::sweep(bool cleanup) {
   std::erase_if(sandboxes_, [](const auto& sandbox) { return sandbox->gone(); });
   if (!lines.empty() && !cleanup) {
     if (life_sign_) life_sign_->keep();
+    co_await lease_.keep();
     lines.push_back(fmt::format(
         "To delete all of it: proxmox-sandbox cleanup --run {0} --yes (or: inspect sandbox cleanup "
         "proxmox {0})",
         id_.text));
   }
-  end_life();
+  co_await end_life();
   co_return lines;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 #include "sandbox/host.hpp"
 #include "sandbox/instances.hpp"
+#include "sandbox/lease.hpp"
 #include "sandbox/life_sign.hpp"
 #include "sandbox/marks.hpp"
 #include "sandbox/sandbox.hpp"
@@ -41,7 +42,7 @@ class Run {
   std::vector<std::shared_ptr<Host>> hosts_for(const Spec& spec);
   awaitable<void> remove_networks();
   void show_life();
-  void end_life();
+  awaitable<void> end_life();
 
   asio::any_io_executor executor_;
   asio::thread_pool& pool_;
@@ -53,6 +54,7 @@ class Run {
   bool looked_for_dead_ = false;
   int prepared_ = 0;                   ///< configurations whose networks are kept
   std::optional<LifeSign> life_sign_;  ///< while something of it may be on a server
+  Lease lease_{id_};                   ///< the same for those who see the servers alone
 };
 
 }  // namespace px::sandbox
