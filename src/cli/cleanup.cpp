@@ -69,6 +69,8 @@ std::string choice_text(const CleanupChoice& choice) {
   for (const auto& [own, why] : choice.files) table.add({sandbox::text_of(own), "", "remove", why});
   for (const auto& [own, why] : choice.networks)
     table.add({sandbox::text_of(own), "", "remove", why});
+  for (const auto& [own, why] : choice.records)
+    table.add({sandbox::text_of(own), "", "remove", why});
   for (const auto& [run, why] : choice.kept) table.add({run, "", "keep", why});
   return table.empty() ? "" : table.text();
 }
@@ -105,22 +107,24 @@ void forget_removed(const std::vector<CleanupChoice>& choices) {
     for (const auto& chosen : choice.vms) forget(chosen.what.run);
     for (const auto& chosen : choice.files) forget(chosen.what.run);
     for (const auto& chosen : choice.networks) forget(chosen.what.run);
+    for (const auto& chosen : choice.records) forget(chosen.what.record.run);
   }
 }
 
 int clean_up_servers(const CleanupOptions& options) {
   const auto selection = selection_of(options);
-  const auto all = look_at_all<Belongings>([](pve::Client& client) {
-    return sandbox::find_belongings(client, {pve::NodeName::parse(client.instance().node)});
-  });
+  const auto look = [](pve::Client& client) -> awaitable<Belongings> {
+    co_return co_await sandbox::find_belongings(client, co_await sandbox::find_nodes(client));
+  };
+  const auto all = look_at_all<Belongings>(look, Nodes::as_named);
   std::vector<pve::Instance> servers;
   std::vector<CleanupChoice> choices;
   bool something = false;
   for (const auto& looked : all.servers) {
     if (!looked.inventory) continue;
     servers.push_back(looked.server);
-    const auto& choice = choices.emplace_back(
-        sandbox::choose(*looked.inventory, selection, life_of, sandbox::Mark::now()));
+    const auto& choice = choices.emplace_back(sandbox::choose(
+        *looked.inventory, looked.records, selection, all.life_of, sandbox::Mark::now()));
     something = something || !choice.empty();
     const auto table = choice_text(choice);
     if (table.empty()) continue;
@@ -147,7 +151,7 @@ void add_cleanup_command(CLI::App& app, int& exit_code) {
   const auto options = std::make_shared<CleanupOptions>();
   command->add_option("--run", options->selection.id, "Those of a run, alive or not");
   command->add_flag("--dead", options->selection.dead,
-                    "Those of all runs of this machine and user whose process is gone");
+                    "Those of all runs whose process is gone, on whatever machine");
   command->add_option("--older", options->older,
                       "Those of runs that began so long ago (90s, 15m, 2h, 3d), unless they live");
   command->add_flag("--all", options->selection.everything,

@@ -158,7 +158,8 @@ int bake(const BakeOptions& options) {
 
 // --- rm, prune -----------------------------------------------------------------------------------
 
-using Choose = std::function<sandbox::ImageChoice(const image::Inventory&)>;
+using Choose =
+    std::function<sandbox::ImageChoice(const image::Inventory&, const sandbox::LifeOf& life_of)>;
 
 void print_choice(const sandbox::ImageChoice& choice) {
   Table table{{"WHAT", "", "WHY"}};
@@ -172,7 +173,8 @@ int remove_chosen(const Choose& choose, const std::vector<std::string>& names, b
   const auto all = look_at_images();
   std::vector<sandbox::ImageChoice> choices;
   for (const auto& looked : all.servers) {
-    choices.push_back(looked.inventory ? choose(*looked.inventory) : sandbox::ImageChoice{});
+    choices.push_back(looked.inventory ? choose(*looked.inventory, all.life_of)
+                                       : sandbox::ImageChoice{});
   }
   if (all.exit_code == 0) check_names(choices, names, "no image of ours has it; see image ls");
   bool something = false;
@@ -229,7 +231,7 @@ void add_server_commands(CLI::App& image, int& exit_code) {
       ->required();
   rm->add_flag("--yes", *yes, "Do it");
   rm->callback([names, yes, &exit_code] {
-    const auto choose = [&](const image::Inventory& inventory) {
+    const auto choose = [&](const image::Inventory& inventory, const sandbox::LifeOf& life_of) {
       return sandbox::named_images(inventory, *names, life_of);
     };
     exit_code = remove_chosen(choose, *names, *yes);
@@ -240,7 +242,7 @@ void add_server_commands(CLI::App& image, int& exit_code) {
       "Removes templates, uploads and media that nothing uses. Without --yes it only says which.");
   prune->add_flag("--yes", *yes, "Do it");
   prune->callback([yes, &exit_code] {
-    const auto choose = [](const image::Inventory& inventory) {
+    const auto choose = [](const image::Inventory& inventory, const sandbox::LifeOf& life_of) {
       return sandbox::unused_images(inventory, life_of);
     };
     exit_code = remove_chosen(choose, {}, *yes);

@@ -2,6 +2,7 @@
 
 #include "cli/ls_text.hpp"
 #include "cli/servers.hpp"
+#include "pve/nodes.hpp"
 #include "sandbox/marks.hpp"
 
 #include <fmt/format.h>
@@ -18,27 +19,34 @@ awaitable<Stock> take_stock(pve::Client& client) {
   Stock out;
   out.belongings = co_await sandbox::find_belongings(client, {node});
   out.images = co_await image::take_inventory(client, node);
+  try {
+    out.node = co_await pve::nodes::status(client, node);
+  } catch (const Error& error) {
+    if (error.kind != Errc::forbidden) throw;
+  }
   co_return out;
 }
 
+void print_text(const pve::Instance& server, const Stock& stock, const sandbox::LifeOf& life_of) {
+  const auto table = stock_table(stock, life_of, sandbox::Mark::now());
+  fmt::print("{}\n{}", server_text(server, stock), table.empty() ? "nothing of ours\n" : table);
+  std::fflush(stdout);
+}
+
 int list(bool as_json) {
-  const auto all = look_at_all<Stock>(&take_stock);
-  const auto now = sandbox::Mark::now();
-  for (const auto& looked : all.servers) {
-    if (!looked.inventory) continue;
+  auto all = look_at_all<Stock>(&take_stock);
+  for (auto& looked : all.servers) {
+    if (!looked.inventory) {
+      if (as_json) fmt::print("{}", failure_line(looked.server, looked.failure->what()));
+      continue;
+    }
+    looked.inventory->records = looked.records;
     if (as_json) {
-      fmt::print("{}", stock_lines(looked.server, *looked.inventory, life_of, now));
-      continue;
+      fmt::print("{}",
+                 stock_lines(looked.server, *looked.inventory, all.life_of, sandbox::Mark::now()));
+    } else {
+      print_text(looked.server, *looked.inventory, all.life_of);
     }
-    const auto table = stock_table(*looked.inventory, life_of, now);
-    const auto where = fmt::format("node {} of {}", looked.server.node, looked.server.host);
-    if (table.empty()) {
-      fmt::print(stderr, "There is nothing of ours on {}.\n", where);
-      continue;
-    }
-    if (all.servers.size() > 1) fmt::print("{}:\n", where);
-    fmt::print("{}", table);
-    std::fflush(stdout);
   }
   return all.exit_code;
 }
@@ -47,9 +55,10 @@ int list(bool as_json) {
 
 void add_ls_command(CLI::App& app, int& exit_code) {
   auto* command = app.add_subcommand(
-      "ls", "What is ours on the servers of PROXMOX_*: VMs, networks, files, templates.");
+      "ls",
+      "The servers of PROXMOX_*, and what is ours there: runs, VMs, networks, files, images.");
   const auto as_json = std::make_shared<bool>(false);
-  command->add_flag("--json", *as_json, "One JSON object a line, for each thing");
+  command->add_flag("--json", *as_json, "One JSON object a line, for each server, run and thing");
   command->callback([as_json, &exit_code] { exit_code = list(*as_json); });
 }
 

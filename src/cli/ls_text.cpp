@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <optional>
 #include <vector>
 
@@ -13,13 +14,25 @@ namespace px::cli {
 
 namespace {
 
+namespace bj = boost::json;
 using sandbox::LifeOf;
 using sandbox::RunLife;
 using std::chrono::seconds;
 
+/// A run, by all that says something of it.
+struct SeenRun {
+  std::string owner{};
+  std::optional<seconds> age{};
+  RunLife life{};
+  std::size_t vms = 0;
+  std::size_t networks = 0;
+  std::size_t files = 0;
+};
+using SeenRuns = std::map<std::string, SeenRun>;
+
 /// One thing of ours.
 struct Entry {
-  std::string kind;  ///< vm, file, network, template, medium
+  std::string kind;  ///< run, vm, file, network, template, medium
   std::string id;
   std::string name{};
   std::string run{};  ///< empty: of no run, it stays
@@ -57,10 +70,48 @@ Entry entry_of(const image::MadeTemplate& made) {
   return {.kind = "template", .id = made.vm.vmid.text(), .name = made.name, .state = made.source};
 }
 
+SeenRuns runs_of(const Stock& stock, const LifeOf& life_of, std::chrono::sys_seconds now) {
+  SeenRuns out;
+  for (const auto& own : stock.belongings.vms) {
+    auto& run = out[own.run];
+    ++run.vms;
+    run.owner = own.owner;
+    if (own.since) run.age = std::max(run.age.value_or(seconds{0}), now - *own.since);
+  }
+  for (const auto& own : stock.belongings.networks) ++out[own.run].networks;
+  for (const auto& own : stock.belongings.files) ++out[own.run].files;
+  for (const auto& found : stock.records) {
+    const auto& id = found.record.run;
+    if (!found.is_here && !out.contains(id)) continue;  // it has nothing on this node
+    out[id].owner = found.record.owner;
+    out[id].age = found.age;
+  }
+  out.erase("");
+  for (auto& [id, run] : out) {
+    run.life = life_of(id);
+    if (run.life.age) run.age = run.life.age;
+  }
+  return out;
+}
+
+std::string things_text(const SeenRun& run) {
+  std::vector<std::string> parts;
+  const auto add = [&](std::size_t count, std::string_view one) {
+    if (count > 0) parts.push_back(fmt::format("{} {}{}", count, one, count == 1 ? "" : "s"));
+  };
+  add(run.vms, "VM");
+  add(run.networks, "network");
+  add(run.files, "file");
+  return parts.empty() ? "nothing" : fmt::format("{}", fmt::join(parts, ", "));
+}
+
 /// What is half made is among the VMs.
-std::vector<Entry> entries_of(const Stock& stock, const LifeOf& life_of,
+std::vector<Entry> entries_of(const Stock& stock, const SeenRuns& runs,
                               std::chrono::sys_seconds now) {
   std::vector<Entry> out;
+  for (const auto& [id, run] : runs) {
+    out.push_back({.kind = "run", .id = id, .run = id, .state = things_text(run)});
+  }
   for (const auto& own : stock.belongings.vms) out.push_back(entry_of(own, now));
   for (const auto& own : stock.belongings.networks) out.push_back(entry_of(own));
   for (const auto& own : stock.belongings.files) {
@@ -73,9 +124,11 @@ std::vector<Entry> entries_of(const Stock& stock, const LifeOf& life_of,
     out.push_back({.kind = "medium", .id = medium.volume.text(), .size = medium.size});
   }
   for (auto& entry : out) {
-    if (entry.run.empty()) continue;
-    entry.life = life_of(entry.run);
-    if (!entry.age) entry.age = entry.life.age;
+    const auto run = runs.find(entry.run);
+    if (run == runs.end()) continue;
+    entry.life = run->second.life;
+    if (!entry.age) entry.age = run->second.age;
+    if (entry.owner.empty()) entry.owner = run->second.owner;
   }
   return out;
 }
@@ -93,12 +146,52 @@ std::string sample_text(const Entry& entry) {
   return entry.sample.empty() ? entry.task : fmt::format("{} {}", entry.task, entry.sample);
 }
 
+bj::object object_of(const pve::Instance& server, std::string_view kind, std::string_view id) {
+  return {{"instance", server.id},
+          {"host", server.host},
+          {"node", server.node},
+          {"kind", kind},
+          {"id", id}};
+}
+
+bj::object server_object(const pve::Instance& server, const Stock& stock) {
+  const auto number = [&](auto pve::nodes::NodeStatus::* field) {
+    return stock.node ? bj::value(*stock.node.*field) : bj::value(nullptr);
+  };
+  auto out = object_of(server, "server", server.node);
+  out["state"] = "reachable";
+  out["error"] = nullptr;
+  out["cores"] = number(&pve::nodes::NodeStatus::cpus);
+  out["memory_bytes"] = number(&pve::nodes::NodeStatus::memory_total);
+  out["memory_free_bytes"] = number(&pve::nodes::NodeStatus::memory_free);
+  return out;
+}
+
+double gib(std::int64_t bytes) {
+  return static_cast<double>(bytes) / (1 << 30);
+}
+
 }  // namespace
+
+std::string server_text(const pve::Instance& server, const Stock& stock) {
+  const auto where = fmt::format("node {} of {}", server.node, server.host);
+  if (!stock.node) return where;
+  return fmt::format("{}: {} cores, {:.1f} of {:.1f} GiB of memory free", where, stock.node->cpus,
+                     gib(stock.node->memory_free), gib(stock.node->memory_total));
+}
+
+std::string failure_line(const pve::Instance& server, const std::string& error) {
+  auto out = object_of(server, "server", server.node);
+  out["state"] = "error";
+  out["error"] = error;
+  for (const auto* key : {"cores", "memory_bytes", "memory_free_bytes"}) out[key] = nullptr;
+  return bj::serialize(out) + '\n';
+}
 
 std::string stock_table(const Stock& stock, const LifeOf& life_of, std::chrono::sys_seconds now) {
   Table table{{"KIND", "ID", "NAME", "RUN", "ITS PROCESS", "AGE", "STATE", "SIZE", "TASK, SAMPLE",
                "OWNER"}};
-  for (const auto& entry : entries_of(stock, life_of, now)) {
+  for (const auto& entry : entries_of(stock, runs_of(stock, life_of, now), now)) {
     table.add({entry.kind, entry.id, entry.name, entry.run, life_text(entry),
                entry.age ? age_text(static_cast<std::size_t>(entry.age->count())) : "", entry.state,
                mib_text(entry.memory + entry.size), sample_text(entry), entry.owner});
@@ -108,28 +201,30 @@ std::string stock_table(const Stock& stock, const LifeOf& life_of, std::chrono::
 
 std::string stock_lines(const pve::Instance& server, const Stock& stock, const LifeOf& life_of,
                         std::chrono::sys_seconds now) {
-  namespace bj = boost::json;
-  std::string out;
-  for (const auto& entry : entries_of(stock, life_of, now)) {
+  const auto runs = runs_of(stock, life_of, now);
+  std::string out = bj::serialize(server_object(server, stock)) + '\n';
+  for (const auto& entry : entries_of(stock, runs, now)) {
     const auto bytes = [](std::int64_t number) {
       return number == 0 ? bj::value(nullptr) : bj::value(number);
     };
-    out += bj::serialize(
-        bj::object{{"instance", server.id},
-                   {"host", server.host},
-                   {"node", server.node},
-                   {"kind", entry.kind},
-                   {"id", entry.id},
-                   {"name", text_or_null(entry.name)},
-                   {"run", text_or_null(entry.run)},
-                   {"run_life", text_or_null(life_text(entry))},
-                   {"age_seconds", entry.age ? bj::value(entry.age->count()) : bj::value(nullptr)},
-                   {"state", text_or_null(entry.state)},
-                   {"memory_bytes", bytes(entry.memory)},
-                   {"size_bytes", bytes(entry.size)},
-                   {"task", text_or_null(entry.task)},
-                   {"sample", text_or_null(entry.sample)},
-                   {"owner", text_or_null(entry.owner)}});
+    auto line = object_of(server, entry.kind, entry.id);
+    line["name"] = text_or_null(entry.name);
+    line["run"] = text_or_null(entry.run);
+    line["run_life"] = text_or_null(life_text(entry));
+    line["age_seconds"] = entry.age ? bj::value(entry.age->count()) : bj::value(nullptr);
+    line["state"] = text_or_null(entry.state);
+    line["memory_bytes"] = bytes(entry.memory);
+    line["size_bytes"] = bytes(entry.size);
+    line["task"] = text_or_null(entry.task);
+    line["sample"] = text_or_null(entry.sample);
+    line["owner"] = text_or_null(entry.owner);
+    if (entry.kind == "run") {
+      const auto& run = runs.at(entry.id);
+      line["vms"] = run.vms;
+      line["networks"] = run.networks;
+      line["files"] = run.files;
+    }
+    out += bj::serialize(line);
     out += '\n';
   }
   return out;

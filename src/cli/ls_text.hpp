@@ -1,11 +1,14 @@
 #pragma once
 #include "image/inventory.hpp"
 #include "pve/instance.hpp"
+#include "pve/nodes.hpp"
 #include "sandbox/belongings.hpp"
-#include "sandbox/networks.hpp"
+#include "sandbox/run_record.hpp"
 
 #include <chrono>
+#include <optional>
 #include <string>
+#include <vector>
 
 /// What `ls` shows, as text. No server.
 namespace px::cli {
@@ -14,13 +17,19 @@ namespace px::cli {
 struct Stock {
   sandbox::Belongings belongings;
   image::Inventory images;
+  std::vector<sandbox::FoundRecord> records{};
+  std::optional<pve::nodes::NodeStatus> node{};  ///< none without the right to see it
 };
 
-/// A table; empty when there is nothing of ours.
+/// "node pve1 of host: 4 cores, 12.1 of 15.6 GiB of memory free"
+std::string server_text(const pve::Instance& server, const Stock& stock);
+/// A table, runs first; empty when there is nothing of ours.
 std::string stock_table(const Stock& stock, const sandbox::LifeOf& life_of,
                         std::chrono::sys_seconds now);
-/// A JSON object for each thing, a line each (docs/configuration.md).
+/// A JSON object for the server, each run and each thing, a line each (docs/configuration.md).
 std::string stock_lines(const pve::Instance& server, const Stock& stock,
                         const sandbox::LifeOf& life_of, std::chrono::sys_seconds now);
+/// The line of a server that could not be looked at.
+std::string failure_line(const pve::Instance& server, const std::string& error);
 
 }  // namespace px::cli

@@ -25,7 +25,7 @@ using AllNetworks = AllServers<Inventory>;
 
 AllNetworks look_at_networks() {
   return look_at_all<Inventory>([](pve::Client& client) { return network::take_inventory(client); },
-                                true);
+                                Nodes::first);
 }
 
 /// On stdout when there are several, so that it stays above its table.
@@ -41,11 +41,11 @@ int list_networks(bool as_json) {
     if (!looked.inventory) continue;
     const auto& inventory = *looked.inventory;
     if (as_json) {
-      fmt::print("{}", network_lines(looked.server.host, inventory, life_of));
+      fmt::print("{}", network_lines(looked.server.host, inventory, all.life_of));
       continue;
     }
     print_heading(all, looked);
-    fmt::print("{}", network_tables(inventory, life_of));
+    fmt::print("{}", network_tables(inventory, all.life_of));
     if (inventory.zones.empty()) {
       fmt::print(stderr, "{} has no {}.\n", looked.server.host,
                  inventory.has_sdn ? "networks of the SDN" : "SDN");
@@ -65,7 +65,7 @@ int check(bool as_json) {
   bool any = false;
   for (const auto& looked : all.servers) {
     if (!looked.inventory) continue;
-    const auto problems = sandbox::problems_of(*looked.inventory, life_of);
+    const auto problems = sandbox::problems_of(*looked.inventory, all.life_of);
     any = any || !problems.empty();
     if (as_json) {
       fmt::print("{}", problem_lines(looked.server.host, problems));
@@ -129,9 +129,9 @@ int remove_networks(const RemoveOptions& options) {
   const auto all = look_at_networks();
   std::vector<sandbox::Choice> choices;
   for (const auto& looked : all.servers) {
-    choices.push_back(looked.inventory
-                          ? sandbox::choose_networks(*looked.inventory, options.selection, life_of)
-                          : sandbox::Choice{});
+    choices.push_back(looked.inventory ? sandbox::choose_networks(*looked.inventory,
+                                                                  options.selection, all.life_of)
+                                       : sandbox::Choice{});
   }
   if (all.exit_code == 0) {
     check_names(choices, options.selection.names, "no zone and no VNet has it; see net ls");
@@ -189,8 +189,7 @@ void add_net_command(CLI::App& app, int& exit_code) {
   auto* rm = command->add_subcommand(
       "rm", "Removes networks of ours that no VM uses. Without --yes it only says which.");
   rm->add_option("--run", options->selection.run, "Those of a run, alive or not");
-  rm->add_flag("--dead", options->selection.dead,
-               "Those of all runs of this machine and user whose process is gone");
+  rm->add_flag("--dead", options->selection.dead, "Those of all runs whose process is gone");
   rm->add_option("names", options->selection.names,
                  "Zones, or VNets, which stand for their zones, or lost security groups");
   rm->add_flag("--yes", options->yes, "Do it");

@@ -9,12 +9,16 @@
 
 namespace px::cli {
 
-sandbox::RunLife life_of(const std::string& run) {
-  return sandbox::life_of(run, sandbox::process_environment());
+sandbox::LifeOf life_by(const std::vector<sandbox::FoundRecord>& records) {
+  const auto here = [](const std::string& run) {
+    return sandbox::life_of(run, sandbox::process_environment());
+  };
+  return sandbox::with_records(here, records);
 }
 
-std::vector<pve::Instance> read_servers(bool one_each) {
+std::vector<pve::Instance> read_servers(Nodes wanted) {
   const auto instances = sandbox::read_instances(sandbox::process_environment());
+  if (wanted == Nodes::as_named) return instances;
   std::vector<std::vector<pve::NodeName>> nodes(instances.size());
   work_on_all(instances, [&](pve::Client& client, std::size_t index) -> awaitable<void> {
     if (client.instance().any_node()) nodes[index] = co_await sandbox::find_nodes(client);
@@ -24,7 +28,7 @@ std::vector<pve::Instance> read_servers(bool one_each) {
     out.push_back(instances[i]);
     for (const auto& node : nodes[i]) {
       if (node != nodes[i].front()) {
-        if (one_each) break;
+        if (wanted == Nodes::first) break;
         out.push_back(instances[i]);
       }
       out.back().node = node.text();

@@ -4,6 +4,7 @@
 #include "pve/instance.hpp"
 #include "sandbox/instances.hpp"
 #include "sandbox/life_sign.hpp"
+#include "sandbox/run_record.hpp"
 #include "support/error.hpp"
 
 #include <algorithm>
@@ -15,44 +16,60 @@
 /// What commands find on the servers of the environment.
 namespace px::cli {
 
-/// Of a run, by this process's environment.
-sandbox::RunLife life_of(const std::string& run);
+/// Which nodes of a server that is a whole cluster.
+enum class Nodes {
+  each,      ///< one entry for each node
+  first,     ///< one entry, with the first node
+  as_named,  ///< as the environment says: the entry may name no node
+};
 
-/// The servers of the environment. One that is a whole cluster stands there once for each of its
-/// nodes, or, when only `one_each` is wanted, for the first; one that does not answer as it is.
-std::vector<pve::Instance> read_servers(bool one_each = false);
+/// The servers of the environment; one that does not answer as it is named.
+std::vector<pve::Instance> read_servers(Nodes nodes = Nodes::each);
 
 /// Tells what is wrong with a server; the first one's exit code counts.
 void report(const pve::Instance& server, const Error& error, int& exit_code);
 
-/// A server and what was found there; nothing when it could not be looked at.
+/// A server and what was found there; nothing but why when it could not be looked at.
 template <class T>
 struct Looked {
   pve::Instance server;
-  std::optional<T> inventory;
+  std::optional<T> inventory{};
+  std::vector<sandbox::FoundRecord> records{};
+  std::optional<Error> failure{};
 };
 
 template <class T>
 struct AllServers {
   std::vector<Looked<T>> servers;
   int exit_code = 0;  ///< of the first that could not be looked at
+  /// Of runs, as this machine and the records on all servers tell.
+  sandbox::LifeOf life_of{};
 };
 
-/// All side by side, `one_each` as in read_servers(). One that can't be looked at keeps nobody from
-/// seeing the others.
+/// What this machine knows of runs, and what these records say of others.
+sandbox::LifeOf life_by(const std::vector<sandbox::FoundRecord>& records);
+
+/// All side by side. One that can't be looked at keeps nobody from seeing the others.
 template <class T>
 AllServers<T> look_at_all(const std::function<awaitable<T>(pve::Client& client)>& look,
-                          bool one_each = false) {
+                          Nodes nodes = Nodes::each) {
   AllServers<T> out;
-  const auto servers = read_servers(one_each);
-  for (const auto& server : servers) out.servers.push_back({server, std::nullopt});
+  const auto servers = read_servers(nodes);
+  for (const auto& server : servers) out.servers.push_back({server});
   const auto failures =
       work_on_all(servers, [&](pve::Client& client, std::size_t index) -> awaitable<void> {
         out.servers[index].inventory = co_await look(client);
+        // After the things: a living run has its record before anything else.
+        out.servers[index].records = co_await sandbox::find_records(client);
       });
+  std::vector<sandbox::FoundRecord> records;
   for (std::size_t i = 0; i < servers.size(); ++i) {
+    auto& looked = out.servers[i];
+    looked.failure = failures[i];
     if (failures[i]) report(servers[i], *failures[i], out.exit_code);
+    records.insert(records.end(), looked.records.begin(), looked.records.end());
   }
+  out.life_of = life_by(records);
   return out;
 }
 

@@ -12,14 +12,21 @@ awaitable<std::vector<Pool>> list(Client& client) {
   co_return out;
 }
 
-awaitable<void> create(Client& client, std::string id, std::string comment) {
+awaitable<void> create(Client& client, std::string id, std::string comment, Deadline limit) {
   co_await client.post("/pools",
-                       Params{}.add("poolid", id).add_if(!comment.empty(), "comment", comment));
+                       Params{}.add("poolid", id).add_if(!comment.empty(), "comment", comment),
+                       {.deadline = limit});
 }
 
-awaitable<void> remove(Client& client, std::string id) {
+awaitable<void> set_comment(Client& client, std::string id, std::string comment, Deadline limit) {
+  co_await client.put("/pools", Params{}.add("poolid", id).add("comment", comment),
+                      {.deadline = limit, .repeatable = true});
+}
+
+awaitable<void> remove(Client& client, std::string id, Deadline limit) {
   // The query form also takes nested pools (`a/b`); /pools/{poolid} does not.
-  co_await client.del("/pools", Params{}.add("poolid", id));
+  co_await client.del("/pools", Params{}.add("poolid", id),
+                      {.deadline = limit, .repeatable = true});
 }
 
 awaitable<std::vector<VmRef>> members(Client& client, std::string id) {

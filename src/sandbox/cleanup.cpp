@@ -1,5 +1,6 @@
 #include "sandbox/cleanup.hpp"
 
+#include "pve/pools.hpp"
 #include "pve/storage.hpp"
 #include "sandbox/life_sign.hpp"
 #include "sandbox/marks.hpp"
@@ -29,6 +30,11 @@ class Removal {
       co_await remove(text_of(chosen.what), remove_file(chosen.what));
     }
     if (report_.left.empty() && !choice.networks.empty()) co_await remove_networks(choice);
+    if (report_.left.empty()) {
+      for (const auto& chosen : choice.records) {
+        co_await remove(text_of(chosen.what), remove_record(chosen.what));
+      }
+    }
     co_return std::move(report_);
   }
 
@@ -51,6 +57,14 @@ class Removal {
 
   awaitable<void> remove_file(OwnFile own) {
     co_await pve::storage::delete_volume(client_, own.node, own.volume, Deadline::after(60s));
+  }
+
+  awaitable<void> remove_record(FoundRecord found) {
+    try {
+      co_await pve::pools::remove(client_, found.record.pool(), Deadline::after(60s));
+    } catch (const Error& error) {
+      if (error.kind != Errc::not_found) throw;
+    }
   }
 
   /// All with one apply, for each holds up the cluster.
@@ -83,7 +97,10 @@ awaitable<void> clean_server(Server& server, const CleanupSelection& selection,
                              const LifeOf& life_of, CleanupReport& report) {
   co_await server.connect();
   const auto found = co_await find_belongings(server.client(), server.nodes());
-  auto done = co_await clean_up(server.client(), choose(found, selection, life_of, Mark::now()));
+  // After the things: a living run has its record before anything else.
+  const auto records = co_await find_records(server.client());
+  auto done =
+      co_await clean_up(server.client(), choose(found, records, selection, life_of, Mark::now()));
   std::ranges::move(done.removed, std::back_inserter(report.removed));
   std::ranges::move(done.left, std::back_inserter(report.left));
 }
@@ -106,9 +123,11 @@ awaitable<bool> clean_up_after_the_dead(std::shared_ptr<Server> server, Environm
                                         bool keep) {
   const auto life = [&environment](const std::string& run) { return life_of(run, environment); };
   const auto found = co_await find_belongings(server->client(), server->nodes());
-  auto choice = choose(found, {.dead = true}, life, Mark::now());
+  const auto records = co_await find_records(server->client());
+  auto choice = choose(found, records, {.dead = true}, life, Mark::now());
   const auto half_made =
       std::erase_if(choice.vms, [](const auto& chosen) { return chosen.what.is_being_made; });
+  if (half_made > 0) choice.records.clear();  // by them others know whose those are
   if (choice.empty()) co_return half_made == 0;
   log::warn("runs that died left {}, {} and {} on {}: {}", count_text(choice.vms.size(), "VM"),
             count_text(choice.networks.size(), "network"), count_text(choice.files.size(), "file"),

@@ -21,8 +21,9 @@ struct CleanupReport {
 /// Called for each thing that is gone.
 using OnRemoved = std::function<void(const std::string& text)>;
 
-/// VMs side by side, then files, then networks with one apply; these only when no VM is left, for a
-/// server takes a network away under a running VM (pve-practice section 5). Goes on past failures.
+/// VMs side by side, then files, then networks with one apply, then records; these two only when
+/// nothing is left: a server takes a network away under a running VM (pve-practice section 5), and
+/// by its record others know whose a thing is. Goes on past failures.
 awaitable<CleanupReport> clean_up(pve::Client& client, CleanupChoice choice,
                                   OnRemoved on_removed = {});
 

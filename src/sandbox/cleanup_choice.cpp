@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 namespace px::sandbox {
 
@@ -25,7 +26,10 @@ class Chooser {
     for (const auto& own : found.vms) {
       auto& run = known(own.run);
       if (own.since) run.age = std::max(run.age.value_or(seconds{0}), now - *own.since);
+      with_things_.insert(own.run);
     }
+    for (const auto& own : found.files) with_things_.insert(own.run);
+    for (const auto& own : found.networks) with_things_.insert(own.run);
   }
 
   /// Why a run's things are to go; nothing when they stay.
@@ -45,6 +49,14 @@ class Chooser {
       return keep(run, fmt::format("it was kept on purpose; --run {} removes it", run));
     }
     return said_of(run, known_run);
+  }
+
+  std::optional<std::string> reason_for_record_of(const std::string& run) {
+    const auto known_run = known(run);
+    if (selection_.dead && has_ended(known_run.life) && !with_things_.contains(run)) {
+      return fmt::format("run {} has ended and has nothing here", run);
+    }
+    return reason_for(run);
   }
 
   std::vector<Chosen<std::string>> kept() const {
@@ -80,19 +92,21 @@ class Chooser {
       case Life::unknown:
         break;
     }
-    return fmt::format("run {}, not known on this machine", run);
+    return fmt::format("run {}, of which nobody knows whether it lives", run);
   }
 
   const CleanupSelection& selection_;
   const LifeOf& life_of_;
   std::map<std::string, KnownRun> runs_;
+  std::set<std::string> with_things_;
   std::map<std::string, std::string> kept_;
 };
 
 }  // namespace
 
-CleanupChoice choose(const Belongings& found, const CleanupSelection& selection,
-                     const LifeOf& life_of, std::chrono::sys_seconds now) {
+CleanupChoice choose(const Belongings& found, const std::vector<FoundRecord>& records,
+                     const CleanupSelection& selection, const LifeOf& life_of,
+                     std::chrono::sys_seconds now) {
   Chooser chooser{found, selection, life_of, now};
   CleanupChoice out;
   for (const auto& own : found.vms) {
@@ -107,6 +121,12 @@ CleanupChoice choose(const Belongings& found, const CleanupSelection& selection,
   }
   for (const auto& own : found.networks) {
     if (auto why = chooser.reason_for(own.run)) out.networks.push_back({own, *std::move(why)});
+  }
+  for (const auto& own : records) {
+    if (!own.is_here) continue;
+    if (auto why = chooser.reason_for_record_of(own.record.run)) {
+      out.records.push_back({own, *std::move(why)});
+    }
   }
   out.kept = chooser.kept();
   return out;

@@ -1,7 +1,7 @@
 #pragma once
 #include "sandbox/belongings.hpp"
 #include "sandbox/life_sign.hpp"
-#include "sandbox/networks.hpp"
+#include "sandbox/run_record.hpp"
 
 #include <chrono>
 #include <optional>
@@ -31,14 +31,21 @@ struct CleanupChoice {
   std::vector<Chosen<OwnVm>> vms{};
   std::vector<Chosen<OwnFile>> files{};
   std::vector<Chosen<network::Remains>> networks{};
+  std::vector<Chosen<FoundRecord>> records{};
   /// Runs that were meant, too, but stay, with the reason.
   std::vector<Chosen<std::string>> kept{};
 
-  bool empty() const noexcept { return vms.empty() && files.empty() && networks.empty(); }
+  bool empty() const noexcept {
+    return vms.empty() && files.empty() && networks.empty() && records.empty();
+  }
 };
 
-CleanupChoice choose(const Belongings& found, const CleanupSelection& selection,
-                     const LifeOf& life_of, std::chrono::sys_seconds now);
+/// `records`: find_records() on the same server. Those of the node go with what their runs have
+/// there; one whose run has ended and has nothing there is a dead one's, even of a run that kept
+/// its things.
+CleanupChoice choose(const Belongings& found, const std::vector<FoundRecord>& records,
+                     const CleanupSelection& selection, const LifeOf& life_of,
+                     std::chrono::sys_seconds now);
 
 /// "VM 101 (victim) on node pve1", "file local:iso/x.iso", "zone px123z".
 std::string text_of(const OwnVm& own);

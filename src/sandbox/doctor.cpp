@@ -33,6 +33,12 @@ const std::vector<Need> needs_of_vms{
     {"/vms", "VM.Snapshot", "take snapshots"},
 };
 
+/// By its record other machines know whether a run lives (run_record.hpp).
+const std::vector<Need> needs_of_records{
+    {"/pool", "Pool.Allocate", "show other machines that a run lives"},
+    {"/pool", "Pool.Audit", "see whether other machines' runs live"},
+};
+
 awaitable<bool> look_at_server(pve::Client& client, std::vector<Finding>& out) {
   const auto& instance = client.instance();
   const auto who = instance.token_id.empty() ? instance.user + "@" + instance.realm
@@ -126,6 +132,9 @@ awaitable<void> look_at_permissions(pve::Client& client, const pve::Version& ver
       {"/storage/" + client.instance().image_storage, "Datastore.AllocateSpace", "make disks"});
   const auto held = co_await pve::access::permissions(client);
   out.push_back(look_at_rights(held, "permissions", needs));
+  auto records = look_at_rights(held, "records of runs", needs_of_records);
+  if (records.state == State::bad) records.state = State::warning;  // all else works without
+  out.push_back(std::move(records));
 }
 
 }  // namespace

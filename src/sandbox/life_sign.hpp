@@ -3,6 +3,7 @@
 #include "sandbox/marks.hpp"
 
 #include <chrono>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -52,6 +53,9 @@ struct RunLife {
   std::optional<std::chrono::seconds> age{};
 };
 RunLife life_of(std::string_view run, const Environment& environment);
+
+/// What is known of a run's life; handed to those who decide by it.
+using LifeOf = std::function<RunLife(const std::string& run)>;
 
 /// The runs of this machine and user that are known to be dead.
 std::vector<std::string> dead_runs(const Environment& environment);

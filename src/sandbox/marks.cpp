@@ -48,16 +48,6 @@ std::string one_line(std::string_view text) {
   return out;
 }
 
-constexpr auto time_form = "%Y-%m-%dT%H:%M:%SZ";  // UTC
-
-std::optional<std::chrono::sys_seconds> parse_time(const std::string& text) {
-  std::tm parts{};
-  std::istringstream in{text};
-  in >> std::get_time(&parts, time_form);
-  if (in.fail()) return std::nullopt;
-  return std::chrono::sys_seconds{std::chrono::seconds{::timegm(&parts)}};
-}
-
 std::string user_name() {
   const auto* entry = ::getpwuid(::getuid());
   return entry == nullptr ? std::to_string(::getuid()) : entry->pw_name;
@@ -80,6 +70,18 @@ std::chrono::sys_seconds Mark::now() {
   return std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
 }
 
+std::string time_text(std::chrono::sys_seconds time) {
+  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", time);
+}
+
+std::optional<std::chrono::sys_seconds> parse_time(const std::string& text) {
+  std::tm parts{};
+  std::istringstream in{text};
+  in >> std::get_time(&parts, "%Y-%m-%dT%H:%M:%SZ");
+  if (in.fail()) return std::nullopt;
+  return std::chrono::sys_seconds{std::chrono::seconds{::timegm(&parts)}};
+}
+
 RunId RunId::make() {
   return {random_hex(run_length)};
 }
@@ -98,7 +100,7 @@ std::string describe_mark(const Mark& mark) {
       "Made by Proxmox Sandbox for an Inspect evaluation; it is deleted when its sample ends.\n\n"
       "inspect-run: {}\ninspect-vm: {}\ntask: {}\nsample: {}\nowner: {}\nsince: {}\n",
       mark.run, mark.object, one_line(mark.task), one_line(mark.sample), one_line(mark.owner),
-      mark.since ? fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", *mark.since) : "");
+      mark.since ? time_text(*mark.since) : "");
 }
 
 std::optional<Mark> find_mark(std::string_view description) {

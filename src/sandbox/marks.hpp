@@ -36,6 +36,10 @@ struct Mark {
   static std::chrono::sys_seconds now();
 };
 
+/// "2026-11-26T04:42:38Z", as marks write a time.
+std::string time_text(std::chrono::sys_seconds time);
+std::optional<std::chrono::sys_seconds> parse_time(const std::string& text);
+
 /// A VM's description: words for people, then the mark's lines.
 std::string describe_mark(const Mark& mark);
 

@@ -128,7 +128,7 @@ std::string reason_for(const ZoneEntry& zone, const LifeOf& life_of) {
     case Life::unknown:
       break;
   }
-  return fmt::format("run {}, not known on this machine; no VM uses it", zone.run);
+  return fmt::format("run {}, of which nobody knows whether it lives; no VM uses it", zone.run);
 }
 
 bool has_name(const ZoneEntry& zone, const std::string& name) {

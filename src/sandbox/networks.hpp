@@ -5,7 +5,6 @@
 #include "sandbox/life_sign.hpp"
 #include "support/async.hpp"
 
-#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,8 +12,6 @@
 /// What people ask about a server's networks: what is wrong with them, and which can go. Decisions
 /// are pure; what is known of a run's life is handed in.
 namespace px::sandbox {
-
-using LifeOf = std::function<RunLife(const std::string& run)>;
 
 /// --- what is wrong -----------------------------------------------------------------------------
 

@@ -121,8 +121,11 @@ void Run::show_life() {
   if (!life_sign_) life_sign_.emplace(id_, environment_);
 }
 
-void Run::end_life() {
-  if (!life_sign_ || prepared_ > 0 || !sandboxes_.empty()) return;
+awaitable<void> Run::end_life() {
+  const auto has_ended = [this] { return life_sign_ && prepared_ == 0 && sandboxes_.empty(); };
+  if (!has_ended()) co_return;
+  co_await lease_.give_back();
+  if (!has_ended()) co_return;  // another task began meanwhile
   life_sign_->clear();
   life_sign_.reset();
 }
@@ -137,7 +140,11 @@ awaitable<void> Run::prepare(std::string spec_json) {
   try {
     co_await prepare_servers(servers, spec, sha256_hex(spec_json));
     ++prepared_;
-    show_life();  // another one that failed meanwhile may have ended it
+    // Another one that failed meanwhile may have ended them.
+    show_life();
+    for (const auto& server : servers) {
+      if (server->is_connected()) co_await lease_.take({server, &server->client()});
+    }
   } catch (...) {
     failure = std::current_exception();
   }
@@ -146,7 +153,7 @@ awaitable<void> Run::prepare(std::string spec_json) {
   co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
   try {
     if (prepared_ == 0) co_await remove_networks();
-    end_life();
+    co_await end_life();
   } catch (const Error& error) {
     log::error("networks of a start that failed are left: {}", error.what());
   }
@@ -218,6 +225,7 @@ awaitable<void> Run::prepare_server(std::shared_ptr<Server> server, const Spec& 
   auto hosts = server->hosts();
   std::ranges::sort(hosts, std::greater{},
                     [](const auto& host) { return host->room.free_memory(); });
+  co_await lease_.take({server, &server->client()});
   std::optional<Error> unfit;
   bool is_ready = false;
   for (const auto& host : hosts) {
@@ -382,12 +390,13 @@ awaitable<std::vector<std::string>> Run::sweep(bool cleanup) {
   std::erase_if(sandboxes_, [](const auto& sandbox) { return sandbox->gone(); });
   if (!lines.empty() && !cleanup) {
     if (life_sign_) life_sign_->keep();
+    co_await lease_.keep();
     lines.push_back(fmt::format(
         "To delete all of it: proxmox-sandbox cleanup --run {0} --yes (or: inspect sandbox cleanup "
         "proxmox {0})",
         id_.text));
   }
-  end_life();
+  co_await end_life();
   co_return lines;
 }
 

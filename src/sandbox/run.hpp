@@ -1,6 +1,7 @@
 #pragma once
 #include "sandbox/host.hpp"
 #include "sandbox/instances.hpp"
+#include "sandbox/lease.hpp"
 #include "sandbox/life_sign.hpp"
 #include "sandbox/marks.hpp"
 #include "sandbox/places.hpp"
@@ -81,7 +82,7 @@ class Run {
   std::vector<std::uint32_t> own_vms(const Server& server) const;
   void note_use();
   void show_life();
-  void end_life();
+  awaitable<void> end_life();
 
   asio::any_io_executor executor_;
   asio::thread_pool& pool_;
@@ -94,6 +95,7 @@ class Run {
   bool looked_for_dead_ = false;
   int prepared_ = 0;                          ///< configurations whose networks are kept
   std::optional<LifeSign> life_sign_;         ///< while something of it may be on a server
+  Lease lease_{id_};                          ///< the same for those who see the servers alone
   std::map<std::string, Share> last_shares_;  ///< by the instances' pool
 
   mutable std::mutex use_lock_;

@@ -129,8 +129,8 @@ TEST_F(DeadRuns, areNotMixedUpWithTheNextVmOfANumber) {
   auto work = [](DeadRuns& test) -> awaitable<void> {
     co_await test.die();
     auto choice = choose(
-        co_await test.found(), {.everything = true}, [](const std::string&) { return RunLife{}; },
-        Mark::now());
+        co_await test.found(), {}, {.everything = true},
+        [](const std::string&) { return RunLife{}; }, Mark::now());
     const auto number = choice.vms.at(0).what.vm.vmid;
     const auto path = fmt::format("/nodes/proxmox/qemu/{}", number);
     test.finish(test.node_.call("POST", path + "/status/stop"));

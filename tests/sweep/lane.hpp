@@ -38,6 +38,7 @@ class Lane {
  private:
   json::array list(const std::string& path) const;
   void add_networks(std::vector<std::string>& out) const;
+  void add_records(std::vector<std::string>& out) const;
   void control(const std::string& path, const std::string& form) const;
 
   TemporaryDirectory directory_;
