@@ -25,7 +25,7 @@ Share share_of(const Spec& spec);
 /// A host, and who holds it. What the server does not tell (0) is no limit.
 struct Room {
   /// Virtual cores of samples for each core: their VMs mostly wait for the model.
-  static constexpr int cores_for_one = 4;
+  static constexpr int cores_for_one = 8;
 
   Share size{};     ///< all of the host
   Share others{};   ///< of VMs that run there and are not this process's

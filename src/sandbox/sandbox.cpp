@@ -28,6 +28,9 @@ awaitable<void> Sandbox::bring_up() {
   std::exception_ptr failure;
   try {
     co_await bring_up_in_order();
+  } catch (const Error& error) {
+    failure = std::current_exception();
+    if (!is_made() && is_servers_fault(error, false)) place_->could_not_start();
   } catch (...) {
     failure = std::current_exception();
   }

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -141,11 +143,20 @@ def test_net_rm_dead_waits_for_the_death_of_the_evaluation(line: CommandLine) ->
     assert line.zones() == []
 
 
+def things(line: CommandLine) -> list[dict[str, Any]]:
+    """What `ls` shows below its first line, which is the server's."""
+    server, *rows = (json.loads(row) for row in line.run("ls", "--json").stdout.splitlines())
+    assert (server["kind"], server["state"]) == ("server", "reachable")
+    assert server["cores"] > 0 and 0 < server["memory_free_bytes"] <= server["memory_bytes"]
+    return rows
+
+
 def test_ls_and_cleanup_know_what_a_killed_evaluation_left(line: CommandLine) -> None:
     line.ask("/nodes/proxmox/qemu", {"vmid": 100, "tags": "box", "agent": "1"})
     line.ask("/nodes/proxmox/qemu/100/template", {})
     nothing = line.run("ls")
-    assert (nothing.returncode, nothing.stdout) == (0, "")
+    assert nothing.returncode == 0
+    assert "cores" in nothing.stdout and "nothing of ours" in nothing.stdout
     words = [sys.executable, "-c", EVALUATION.replace("print(", SAMPLE + "    print(")]
     with subprocess.Popen(words, env=line.environment(), stdout=subprocess.PIPE) as evaluation:
         assert evaluation.stdout is not None
@@ -156,8 +167,11 @@ def test_ls_and_cleanup_know_what_a_killed_evaluation_left(line: CommandLine) ->
             assert "keep" in old.stdout and "it lives" in old.stdout
         finally:
             evaluation.send_signal(signal.SIGKILL)
-    rows = [json.loads(row) for row in line.run("ls", "--json").stdout.splitlines()]
-    assert {row["kind"] for row in rows} == {"network", "vm"}
+    rows = things(line)
+    assert {row["kind"] for row in rows} == {"run", "network", "vm"}
+    assert len({row["owner"] for row in rows}) == 1, "networks are told apart by their run"
+    (run,) = [row for row in rows if row["kind"] == "run"]
+    assert (run["vms"], run["files"]) == (1, 0) and run["networks"] > 0
     (vm,) = [row for row in rows if row["kind"] == "vm"]
     assert (vm["task"], vm["sample"], vm["state"]) == ("tests", "7", "running")
     assert vm["run_life"] == "dead" and vm["age_seconds"] < 60
@@ -168,12 +182,38 @@ def test_ls_and_cleanup_know_what_a_killed_evaluation_left(line: CommandLine) ->
     assert dry.returncode == 0
     assert f"run {vm['run']} is dead" in dry.stdout
     assert "--yes" in dry.stderr
-    still = line.run("ls", "--json").stdout.splitlines()
-    assert len(still) == len(rows), "nothing is removed yet"
+    assert len(things(line)) == len(rows), "nothing is removed yet"
     done = line.run("cleanup", "--dead", "--yes")
     assert done.returncode == 0
     assert f"127.0.0.1: removed VM {vm['id']}" in done.stderr
-    assert line.run("ls", "--json").stdout == ""
+    assert things(line) == []
+
+
+def test_another_machine_cleans_up_when_a_killed_evaluation_was_silent(line: CommandLine) -> None:
+    line.ask("/nodes/proxmox/qemu", {"vmid": 100, "tags": "box", "agent": "1"})
+    line.ask("/nodes/proxmox/qemu/100/template", {})
+    words = [sys.executable, "-c", EVALUATION.replace("print(", SAMPLE + "    print(")]
+    with subprocess.Popen(words, env=line.environment(), stdout=subprocess.PIPE) as evaluation:
+        assert evaluation.stdout is not None
+        try:
+            assert evaluation.stdout.readline() == b"begun\n"
+        finally:
+            evaluation.send_signal(signal.SIGKILL)
+    line.home = line.home.with_name("home of another machine")
+    before = things(line)
+    assert {row["run_life"] for row in before} == {"alive"}, "it may live for all that is known"
+    assert line.run("cleanup", "--dead", "--yes").stderr == "There is nothing to remove.\n"
+
+    # Five minutes pass.
+    (pool,) = line.ask("/pools")
+    comment = re.sub("renewed [^,]+", "renewed 2026-01-01T00:00:00Z", pool["comment"])
+    line.ask("/pools", {"poolid": pool["poolid"], "comment": comment}, "PUT")
+    assert {row["run_life"] for row in things(line)} == {"dead"}
+    assert line.run("net", "check").returncode == 1
+    done = line.run("cleanup", "--dead", "--yes")
+    assert done.returncode == 0
+    assert "removed record of run" in done.stderr
+    assert things(line) == [] and line.ask("/pools") == []
 
 
 @pytest.mark.parametrize(
@@ -224,4 +264,8 @@ def test_doctor_fix_switches_the_firewall_on(line: CommandLine, by_person: bool)
 
 def test_a_server_that_is_not_there_ends_with_3(line: CommandLine) -> None:
     line.node.variables["PROXMOX_PORT"] = "1"
+    listed = line.run("ls", "--json")
+    assert listed.returncode == 3
+    server = json.loads(listed.stdout)
+    assert server["state"] == "error" and "127.0.0.1" in server["error"]
     assert line.run("net", "ls").returncode == 3

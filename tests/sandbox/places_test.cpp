@@ -50,9 +50,9 @@ TEST(Room, isWhatNobodyHoldsLessTheReserve) {
 
 TEST(Room, sharesCoresInTimeButNotWithoutEnd) {
   auto room = room_of(1000, 4);
-  EXPECT_EQ(room.fits({gib, 2}), 8);
-  room.ours = {0, 14};
-  room.samples = 7;
+  EXPECT_EQ(room.fits({gib, 2}), 16);
+  room.ours = {0, 30};
+  room.samples = 15;
   EXPECT_EQ(room.fits({gib, 2}), 1);
   EXPECT_EQ(room.fits({gib, 4}), 0);
   // But an empty host takes a sample of many VMs.
