@@ -148,7 +148,8 @@ json::object Cluster::vm_entry(Vm& vm) {
   json::object out{{"vmid", vm.id}, {"status", "unknown"}};
   if (node.online) {
     out = node.vms.summary(vm, false);
-    out["maxcpu"] = out.at("cpus");
+    const json::value cores = out.at("cpus");  // a copy: a new key moves the others
+    out["maxcpu"] = cores;
     out.erase("cpus");
   }
   out["id"] = fmt::format("qemu/{}", vm.id);

@@ -76,7 +76,8 @@ awaitable<std::vector<FoundRecord>> find_records(pve::Client& client) {
     if (!record) continue;
     const auto life = record->life(now);
     const auto age = std::max(seconds{0}, now - record->since);
-    const bool is_here = record->node == client.instance().node;
+    // Who looks at a whole cluster looks at what is on its nodes, too.
+    const bool is_here = client.instance().any_node() || record->node == client.instance().node;
     out.push_back({*std::move(record), life, age, is_here});
   }
   co_return out;

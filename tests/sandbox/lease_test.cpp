@@ -41,7 +41,7 @@ class TwoMachines : public VmOnNode {
   }
   awaitable<CleanupReport> clean_up_by_b(CleanupSelection selection) {
     const auto with = co_await client();
-    const auto found = co_await find_belongings(*with, pve::NodeName::parse("proxmox"));
+    const auto found = co_await find_belongings(*with, {pve::NodeName::parse("proxmox")});
     const auto records = co_await find_records(*with);
     const auto life = co_await seen_by_b();
     auto report = co_await clean_up(*with, choose(found, records, selection, life, Mark::now()));
@@ -50,7 +50,7 @@ class TwoMachines : public VmOnNode {
   }
   awaitable<Belongings> found() {
     const auto with = co_await client();
-    auto out = co_await find_belongings(*with, pve::NodeName::parse("proxmox"));
+    auto out = co_await find_belongings(*with, {pve::NodeName::parse("proxmox")});
     co_await with->close();
     co_return out;
   }
