@@ -7,6 +7,7 @@
 #include "pve/storage.hpp"
 #include "sandbox/life_sign.hpp"
 #include "sandbox/native_options.hpp"
+#include "sandbox/run_record.hpp"
 #include "sandbox/sandbox.hpp"
 #include "support/log.hpp"
 
@@ -133,7 +134,9 @@ awaitable<void> Host::check_places(const VmSpec& vm) {
   }
   if (!vm.pool) co_return;
   std::vector<std::string> pools;
-  for (const auto& pool : co_await pve::pools::list(client())) pools.push_back(pool.id);
+  for (const auto& pool : co_await pve::pools::list(client())) {
+    if (!RunRecord::of(pool.id, pool.comment)) pools.push_back(pool.id);
+  }
   if (std::ranges::find(pools, *vm.pool) != pools.end()) co_return;
   throw_bad_input(vm.field + ".pool", *vm.pool,
                   pools.empty()

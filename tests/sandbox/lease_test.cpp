@@ -22,6 +22,7 @@ class TwoMachines : public VmOnNode {
   Environment of_machine(const px::testing::TemporaryDirectory& home) {
     auto variables = node_.variables();
     variables["XDG_STATE_HOME"] = home.path().string();
+    variables["PROXMOX_NODE"] = "proxmox";
     return px::testing::environment_of(variables);
   }
   Environment a() { return of_machine(home_of_a_); }
@@ -240,6 +241,7 @@ TEST_F(TwoMachines, withoutTheRightToKeepRecordsWorkAllTheSame) {
   const auto made = node_.call("POST", "/access/users/root@pam/token/poor", "privsep=1");
   ASSERT_EQ(made.status, 200) << made.body;
   auto variables = node_.variables();
+  variables["PROXMOX_NODE"] = "proxmox";
   variables["PROXMOX_TOKEN_ID"] = "root@pam!poor";
   variables["PROXMOX_TOKEN_SECRET"] = json::text_at(made.data(), "value");
   auto work = [](TwoMachines& test, Environment poor) -> awaitable<void> {
