@@ -83,8 +83,7 @@ int Server::samples() const {
   return out;
 }
 
-awaitable<void> Server::look_at_room(std::chrono::seconds age,
-                                     const std::vector<std::uint32_t>& own) {
+awaitable<void> Server::look_at_room(std::chrono::seconds age, std::vector<std::uint32_t> own) {
   const auto permit = co_await room_turn_.acquire();
   const auto now = std::chrono::steady_clock::now();
   if (looked_at_room_ != SteadyTime{} && now - looked_at_room_ < age) co_return;
