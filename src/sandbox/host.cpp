@@ -54,6 +54,10 @@ std::string Host::name() const {
   return id == node_.text() ? id : fmt::format("{}, node {}", id, node_);
 }
 
+bool Host::is_well() const noexcept {
+  return server_.health.is_well() && health.is_well() && is_online;
+}
+
 awaitable<std::string> Host::uplink() {
   const auto permit = co_await uplink_turn_.acquire();
   co_return (co_await network::permanent_vnet(client(), Deadline::after(uplink_limit))).text();
@@ -95,7 +99,7 @@ awaitable<void> Host::prepare(const Spec& spec, const std::string& key) {
   auto& turn = one_preparation_[key];
   if (!turn) turn = std::make_unique<Semaphore>(1);
   const auto permit = co_await turn->acquire();
-  if (is_prepared(key)) co_return;
+  if (prepared_.contains(key)) co_return;
   co_await check_firewall(server_, spec);
   for (const auto& vm : spec.vms) {
     for (const auto& card : vm.cards.value_or(std::vector<network::Card>{})) {

@@ -32,11 +32,12 @@ class Host {
   const pve::Instance& instance() const noexcept { return server_.instance(); }
   /// "pve1", or with the node where that is another name: "rack1, node pve7".
   std::string name() const;
+  /// Neither it nor its server is set aside or off.
+  bool is_well() const noexcept;
 
   /// Checks what a configuration needs of this node, and makes its templates, unless that was done
   /// before for the same `key`. Errors name the field; nothing of a sample exists then.
   awaitable<void> prepare(const Spec& spec, const std::string& key);
-  bool is_prepared(const std::string& key) const { return prepared_.contains(key); }
 
   /// The template for a VM: the node's own; on shared storage one for all nodes, and what people
   /// brought on another node and shared storage.

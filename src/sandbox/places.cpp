@@ -28,10 +28,6 @@ std::string line_key(const Demand& demand) {
   return out;
 }
 
-bool is_well(const Host& host, Server& server) {
-  return server.health.is_well() && host.health.is_well() && host.is_online;
-}
-
 /// An instance's own limit counts over all of its nodes.
 int fits(Host& host, const Share& share) {
   const auto& most = host.room.most_samples;
@@ -153,7 +149,7 @@ std::shared_ptr<Host> Places::choose(const Demand& demand) const {
   std::vector<HostSeen> candidates;
   for (const auto& host : hosts) {
     const bool refuses = !host->room.refusal_of(*demand.spec, "").empty();
-    candidates.push_back({.is_well = is_well(*host, host->server()),
+    candidates.push_back({.is_well = host->is_well(),
                           .may_start = host->ramp.may_start(),
                           .fits = refuses ? 0 : fits(*host, share),
                           .samples = host->room.samples,
@@ -187,8 +183,6 @@ awaitable<std::shared_ptr<Place>> Places::take(Demand demand) {
   if (!line) line = std::make_unique<Semaphore>(1);
   const auto since = steady_clock::now();
   auto say_at = since + says_after;
-  ++waiting_;
-  const std::shared_ptr<void> counted{nullptr, [this](void*) { --waiting_; }};
   const auto turn = co_await line->acquire();
   co_await bring_back(demand.servers);
   co_await look(demand, room_is_known_for);
@@ -201,7 +195,7 @@ awaitable<std::shared_ptr<Place>> Places::take(Demand demand) {
     const auto now = steady_clock::now();
     if (now >= say_at) {
       check_kept(demand);
-      say(demand, std::chrono::floor<std::chrono::seconds>(now - since));
+      say(demand, std::chrono::floor<std::chrono::seconds>(now - since), line->waiting());
       say_at = now + says_again;
     }
     co_await wait_for_change();
@@ -290,9 +284,9 @@ std::string Places::blocked_by(const Demand& demand) const {
   return fmt::format("{}", fmt::join(out, "; "));
 }
 
-void Places::say(const Demand& demand, std::chrono::seconds waited) const {
+void Places::say(const Demand& demand, std::chrono::seconds waited, std::size_t behind) const {
   log::warn("{} has waited {} for {}; {}; {} wait behind it", demand.who, span_text(waited),
-            share_text(*demand.spec), blocked_by(demand), waiting_ - 1);
+            share_text(*demand.spec), blocked_by(demand), behind);
 }
 
 /// Nobody would ever give back what kept VMs hold.

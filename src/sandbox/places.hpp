@@ -94,25 +94,21 @@ class Places : public std::enable_shared_from_this<Places> {
   void changed();
   /// Tells nobody any more. Nobody may wait.
   void close() { terms_ = {}; }
-  /// How many wait.
-  std::size_t waiting() const noexcept { return waiting_; }
-
-  /// Brings back what was set aside and whose time has come.
-  awaitable<void> bring_back(const std::vector<std::shared_ptr<Server>>& servers);
 
  private:
+  /// Brings back what was set aside and whose time has come.
+  awaitable<void> bring_back(const std::vector<std::shared_ptr<Server>>& servers);
   std::vector<std::shared_ptr<Host>> hosts_for(const Demand& demand) const;
   std::shared_ptr<Host> choose(const Demand& demand) const;
   awaitable<void> look(const Demand& demand, std::chrono::seconds age);
   awaitable<void> wait_for_change();
-  void say(const Demand& demand, std::chrono::seconds waited) const;
+  void say(const Demand& demand, std::chrono::seconds waited, std::size_t behind) const;
   void check_kept(const Demand& demand) const;
   std::string blocked_by(const Demand& demand) const;
 
   Terms terms_;
   std::map<std::string, std::unique_ptr<Semaphore>> lines_;  ///< by the servers that are asked for
   std::set<asio::steady_timer*> sleepers_;
-  std::size_t waiting_ = 0;
 };
 
 /// Sets a host, or its whole server, aside for an error, and says so.

@@ -265,12 +265,17 @@ Demand Run::demand_of(const Attempt& attempt) {
           .suits = [&key = attempt.key](const Host& host) { return !host.unfit.contains(key); }};
 }
 
+awaitable<Run::Attempt> Run::begin(std::string spec_json, std::string task, std::string sample) {
+  Attempt out{
+      co_await read(spec_json), sha256_hex(spec_json), std::move(task), std::move(sample), {}};
+  out.servers = servers_for(out.spec);
+  co_await connect_new(out.servers);
+  co_return out;
+}
+
 awaitable<std::shared_ptr<Place>> Run::take_place(std::string spec_json, std::string task,
                                                   std::string sample) {
-  Attempt attempt{
-      co_await read(spec_json), sha256_hex(spec_json), std::move(task), std::move(sample), {}};
-  attempt.servers = servers_for(attempt.spec);
-  co_await connect_new(attempt.servers);
+  const auto attempt = co_await begin(std::move(spec_json), std::move(task), std::move(sample));
   co_return co_await places_->take(demand_of(attempt));
 }
 
@@ -298,11 +303,8 @@ awaitable<void> Run::bring_up_at(Attempt& attempt, std::shared_ptr<Place> place)
 awaitable<std::shared_ptr<Sandbox>> Run::bring_up(std::string spec_json, std::string task,
                                                   std::string sample,
                                                   std::shared_ptr<Place> place) {
-  Attempt attempt{
-      co_await read(spec_json), sha256_hex(spec_json), std::move(task), std::move(sample), {}};
-  attempt.servers = servers_for(attempt.spec);
+  auto attempt = co_await begin(std::move(spec_json), std::move(task), std::move(sample));
   show_life();
-  co_await connect_new(attempt.servers);
   for (;;) {
     if (!place) place = co_await places_->take(demand_of(attempt));
     const auto host = place->host();
@@ -336,8 +338,7 @@ awaitable<std::shared_ptr<Sandbox>> Run::bring_up(std::string spec_json, std::st
 bool Run::has_other(const Attempt& attempt, const Host& host) const {
   const auto hosts = hosts_of(attempt.servers);
   return std::ranges::any_of(hosts, [&](const auto& other) {
-    return other.get() != &host && other->health.is_well() && other->server().health.is_well() &&
-           other->is_online && !other->unfit.contains(attempt.key);
+    return other.get() != &host && other->is_well() && !other->unfit.contains(attempt.key);
   });
 }
 

@@ -75,6 +75,7 @@ class Run {
   awaitable<void> connect_new(const std::vector<std::shared_ptr<Server>>& servers);
   awaitable<void> bring_up_at(Attempt& attempt, std::shared_ptr<Place> place);
   bool has_other(const Attempt& attempt, const Host& host) const;
+  awaitable<Attempt> begin(std::string spec_json, std::string task, std::string sample);
   Demand demand_of(const Attempt& attempt);
   awaitable<void> return_of(std::shared_ptr<Server> server);
   awaitable<void> destroy_left(const Host& host);
