@@ -80,7 +80,15 @@ std::optional<Error> cause_in_vm(const Sight& sight, bool silent_for_long, std::
 }  // namespace
 
 void Silence::asked(Time now) noexcept {
-  if (since_ && now - last_ > memory) heard();
+  const bool nobody_asked_since = under_way_ == 0;
+  if (nobody_asked_since && since_ && now - last_ > memory) heard();
+  ++under_way_;
+}
+
+void Silence::heard() noexcept {
+  const int under_way = under_way_;
+  *this = Silence{};
+  under_way_ = under_way;
 }
 
 void Silence::missed(Time began, Time now) noexcept {

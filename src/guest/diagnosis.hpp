@@ -30,9 +30,11 @@ class Silence {
  public:
   using Time = std::chrono::steady_clock::time_point;
 
-  void heard() noexcept { *this = Silence{}; }
-  /// A request is about to be made: what was seen long before it tells nothing any more.
+  /// A request is about to be made: when nobody asked for long, what was seen then tells nothing
+  /// any more. To each belongs an ended().
   void asked(Time now) noexcept;
+  void ended() noexcept { --under_way_; }
+  void heard() noexcept;
   /// The server has waited for the guest's agent in vain, from `began` on.
   void missed(Time began, Time now) noexcept;
   /// A look at the VM, for the sake of a request that had no answer from `began` on.
@@ -53,6 +55,7 @@ class Silence {
   Time last_{};  ///< when the last thing was noted
   int misses_ = 0;
   int silent_looks_ = 0;
+  int under_way_ = 0;  ///< requests that were asked and have not ended
 };
 
 /// The VM that a diagnosis is of, in words.

@@ -55,6 +55,18 @@ pve::CallOptions promptly(std::chrono::milliseconds limit) {
   return {.deadline = Deadline::after(limit), .load = pve::Load::light};
 }
 
+/// Tells a silence of a request as long as it is under way.
+class Asked {
+ public:
+  explicit Asked(Silence& silence) : silence_{silence} { silence_.asked(now()); }
+  ~Asked() { silence_.ended(); }
+  Asked(const Asked&) = delete;
+  Asked& operator=(const Asked&) = delete;
+
+ private:
+  Silence& silence_;
+};
+
 /// What a server was asked at once, as far as it answered.
 struct Answers {
   std::optional<pve::qemu::VmStatus> vm;
@@ -106,7 +118,7 @@ VmWatch::VmWatch(pve::Client& client, pve::VmRef vm, VmWords words,
     : client_{client}, vm_{std::move(vm)}, words_{std::move(words)}, patience_{patience} {}
 
 awaitable<void> VmWatch::watch(std::function<awaitable<void>(pve::CallOptions)> request) {
-  silence_.asked(now());
+  const Asked asked{silence_};
   const auto state = std::make_shared<Request>();
   pve::CallOptions options;
   options.on_send = [state] {

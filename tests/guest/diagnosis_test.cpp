@@ -123,9 +123,22 @@ TEST(Silence, ofLongAgoIsNoEvidenceForTheNextRequest) {
   silence.missed(start, start + 3s);
   silence.asked(start + 4s);
   EXPECT_EQ(silence.misses(), 1) << "the same command asks again";
+  silence.ended();
   silence.asked(start + 1min);
   EXPECT_EQ(silence.misses(), 0);
   EXPECT_EQ(silence.lasting(start + 1min), 0s);
+}
+
+TEST(Silence, lastsWhileARequestIsUnderWay) {
+  const Silence::Time start{1h};
+  Silence silence;
+  silence.asked(start);
+  silence.asked(start);
+  silence.missed(start, start + 3s);
+  silence.ended();
+  silence.asked(start + 10s);
+  EXPECT_EQ(silence.misses(), 1) << "the other of the two waits still";
+  EXPECT_EQ(silence.lasting(start + 10s), 10s);
 }
 
 TEST(Silence, ofAServerEndsWhenItAnswers) {

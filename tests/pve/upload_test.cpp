@@ -1,5 +1,6 @@
 #include "bench.hpp"
 #include "pve/storage.hpp"
+#include "sanitized.hpp"
 
 #include <gtest/gtest.h>
 
@@ -110,18 +111,8 @@ TEST(Upload, streamsAFileWithItsProgress) {
   std::filesystem::remove(path);
 }
 
-#if defined(__SANITIZE_ADDRESS__)
-#define PX_KEEPS_FREED_MEMORY
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define PX_KEEPS_FREED_MEMORY
-#endif
-#endif
-
 TEST(Upload, takesConstantMemoryForAnySize) {
-#ifdef PX_KEEPS_FREED_MEMORY
-  GTEST_SKIP() << "a sanitizer keeps freed memory for a while";
-#endif
+  if (px::testing::is_sanitized) GTEST_SKIP() << "a sanitizer keeps freed memory for a while";
   constexpr std::uint64_t size = 128u << 20;
   with_server([](const Received&) { return data_reply(task); },
               [&](Bench& bench) -> awaitable<void> {
