@@ -35,9 +35,14 @@ void print_text(const pve::Instance& server, const Stock& stock, const sandbox::
 
 int list(bool as_json) {
   auto all = look_at_all<Stock>(&take_stock);
+  const auto set_aside = sandbox::hosts_set_aside(sandbox::process_environment());
   for (auto& looked : all.servers) {
+    const auto tell = as_json ? &set_aside_lines : &set_aside_text;
+    const auto aside = tell(looked.server, set_aside, sandbox::Mark::now());
     if (!looked.inventory) {
       if (as_json) fmt::print("{}", failure_line(looked.server, looked.failure->what()));
+      if (!as_json && !aside.empty()) fmt::print("{}\n", looked.server.host);
+      fmt::print("{}", aside);
       continue;
     }
     looked.inventory->records = looked.records;
@@ -47,6 +52,7 @@ int list(bool as_json) {
     } else {
       print_text(looked.server, *looked.inventory, all.life_of);
     }
+    fmt::print("{}", aside);
   }
   return all.exit_code;
 }

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <optional>
 #include <vector>
@@ -171,6 +172,24 @@ double gib(std::int64_t bytes) {
   return static_cast<double>(bytes) / (1 << 30);
 }
 
+/// Of a server that is a cluster, and was not reached, no node is named.
+bool is_about(const sandbox::SetAside& host, const pve::Instance& server) {
+  return host.host == server.host &&
+         (host.node.empty() || server.any_node() || host.node == server.node);
+}
+
+/// What runs say of this server, with what is left of the pause.
+using EachSetAside =
+    std::function<void(const std::string& run, const sandbox::SetAside& host, seconds left)>;
+void visit_set_aside(const pve::Instance& server, const SetAsideBy& all,
+                     std::chrono::sys_seconds now, const EachSetAside& visit) {
+  for (const auto& [run, hosts] : all) {
+    for (const auto& host : hosts) {
+      if (is_about(host, server)) visit(run, host, std::max(seconds{0}, host.until - now));
+    }
+  }
+}
+
 }  // namespace
 
 std::string server_text(const pve::Instance& server, const Stock& stock) {
@@ -178,6 +197,28 @@ std::string server_text(const pve::Instance& server, const Stock& stock) {
   if (!stock.node) return where;
   return fmt::format("{}: {} cores, {:.1f} of {:.1f} GiB of memory free", where, stock.node->cpus,
                      gib(stock.node->memory_free), gib(stock.node->memory_total));
+}
+
+std::string set_aside_text(const pve::Instance& server, const SetAsideBy& all,
+                           std::chrono::sys_seconds now) {
+  std::string out;
+  visit_set_aside(server, all, now, [&](const auto& run, const auto& host, seconds left) {
+    out += fmt::format("set aside by run {} for {} s more: {}\n", run, left.count(), host.why);
+  });
+  return out;
+}
+
+std::string set_aside_lines(const pve::Instance& server, const SetAsideBy& all,
+                            std::chrono::sys_seconds now) {
+  std::string out;
+  visit_set_aside(server, all, now, [&](const auto& run, const auto& host, seconds left) {
+    auto line = object_of(server, "set_aside", host.node.empty() ? host.host : host.node);
+    line["run"] = run;
+    line["error"] = host.why;
+    line["seconds_left"] = left.count();
+    out += bj::serialize(line) + '\n';
+  });
+  return out;
 }
 
 std::string failure_line(const pve::Instance& server, const std::string& error) {

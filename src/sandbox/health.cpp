@@ -16,10 +16,13 @@ void Health::failed(SteadyTime began, SteadyTime now, std::string why) {
   if (!is_same) pause_ = std::min(pause_ * 2, longest_pause);
 }
 
+std::chrono::seconds Health::left(SteadyTime now) const noexcept {
+  return std::chrono::ceil<std::chrono::seconds>(std::max(until_ - now, {}));
+}
+
 std::string Health::text(SteadyTime now) const {
   if (is_well()) return {};
-  const auto left = std::chrono::ceil<std::chrono::seconds>(std::max(until_ - now, {}));
-  return fmt::format("set aside for {} s more: {}", left.count(), why_);
+  return fmt::format("set aside for {} s more: {}", left(now).count(), why_);
 }
 
 }  // namespace px::sandbox

@@ -24,6 +24,10 @@ class Health {
   bool is_well() const noexcept { return why_.empty(); }
   /// Set aside, and its time has come.
   bool is_due(SteadyTime now) const noexcept { return !is_well() && now >= until_; }
+  /// Why it is set aside; empty when it is well.
+  const std::string& why() const noexcept { return why_; }
+  /// How long it stays so.
+  std::chrono::seconds left(SteadyTime now) const noexcept;
   /// "set aside for 20 s more: unreachable"; empty when it is well.
   std::string text(SteadyTime now) const;
 

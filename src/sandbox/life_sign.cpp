@@ -1,6 +1,7 @@
 #include "sandbox/life_sign.hpp"
 
 #include "support/error.hpp"
+#include "support/json.hpp"
 #include "support/log.hpp"
 
 #include <array>
@@ -9,6 +10,8 @@
 #include <cstring>
 #include <fcntl.h>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -37,6 +40,13 @@ bool names_a_run(std::string_view text) {
   }
 }
 
+const std::string kept_on_purpose = "kept\n";
+
+std::string text_of(const fs::path& file) {
+  std::ifstream stream{file};
+  return {std::istreambuf_iterator<char>{stream}, {}};
+}
+
 RunLife life_by(const fs::path& file) {
   const int descriptor = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
   if (descriptor < 0) return {};
@@ -45,7 +55,7 @@ RunLife life_by(const fs::path& file) {
   out.life = free ? Life::dead : Life::alive;
   struct stat status{};
   if (::fstat(descriptor, &status) == 0) {
-    if (free && status.st_size > 0) out.life = Life::kept;
+    if (free && text_of(file) == kept_on_purpose) out.life = Life::kept;
     const auto since = std::chrono::system_clock::from_time_t(status.st_mtime);
     out.age =
         std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now() - since);
@@ -99,14 +109,32 @@ void LifeSign::clear() {
 }
 
 void LifeSign::keep() {
+  write(kept_on_purpose);
+}
+
+void LifeSign::tell(const std::vector<SetAside>& hosts) {
+  if (hosts == told_) return;
+  told_ = hosts;
+  json::array lines;
+  for (const auto& host : hosts) {
+    lines.push_back({{"host", host.host},
+                     {"node", host.node},
+                     {"why", host.why},
+                     {"until", host.until.time_since_epoch().count()}});
+  }
+  write(boost::json::serialize(lines));
+}
+
+void LifeSign::write(const std::string& text) {
   if (descriptor_ < 0) return;
   struct stat status{};
   if (::fstat(descriptor_, &status) != 0) return;
-  if (::pwrite(descriptor_, "kept\n", 5, 0) != 5) {
-    log::warn("{}: {}; the next run takes what is kept for a dead one's", file_,
+  const auto size = static_cast<::ssize_t>(text.size());
+  if (::ftruncate(descriptor_, 0) != 0 ||
+      ::pwrite(descriptor_, text.data(), text.size(), 0) != size) {
+    log::warn("{}: {}; nobody else sees what this run keeps or sets aside", file_,
               std::strerror(errno));
   }
-  // The age of a run is its file's.
   const std::array times{status.st_atim, status.st_mtim};
   ::futimens(descriptor_, times.data());
 }
@@ -133,6 +161,24 @@ std::vector<std::pair<fs::path, Life>> all_signs(const Environment& environment)
 }
 
 }  // namespace
+
+std::map<std::string, std::vector<SetAside>> hosts_set_aside(const Environment& environment) {
+  std::map<std::string, std::vector<SetAside>> out;
+  for (const auto& [file, life] : all_signs(environment)) {
+    if (life != Life::alive) continue;
+    // It may be written just now; the next look sees it whole.
+    boost::system::error_code torn;
+    const auto lines = boost::json::parse(text_of(file), torn);
+    if (torn || !lines.is_array()) continue;
+    for (const auto& line : lines.get_array()) {
+      const std::chrono::seconds until{json::number_or(line, "until", 0)};
+      out[file.filename().string()].push_back(
+          {json::text_or(line, "host"), json::text_or(line, "node"), json::text_or(line, "why"),
+           std::chrono::sys_seconds{until}});
+    }
+  }
+  return out;
+}
 
 std::vector<std::string> dead_runs(const Environment& environment) {
   std::vector<std::string> out;

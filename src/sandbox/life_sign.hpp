@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -13,6 +14,16 @@
 /// file of its own in `$XDG_STATE_HOME/proxmox-sandbox/runs` (`~/.local/state/...`), and the
 /// system gives the lock back when the process ends, however it ends.
 namespace px::sandbox {
+
+/// A server, or one of its nodes, that a run gives no samples for a while.
+struct SetAside {
+  std::string host;  ///< as the configuration names the server
+  std::string node;  ///< empty: the whole server
+  std::string why;
+  std::chrono::sys_seconds until;  ///< the next sample after that tries it again
+
+  friend bool operator==(const SetAside&, const SetAside&) = default;
+};
 
 /// The lock. While it is held, everybody on this machine knows that the run lives; when the
 /// process ended without clear(), that it is dead.
@@ -27,10 +38,16 @@ class LifeSign {
   void clear();
   /// The run leaves things on purpose; they are nobody's to clean up without being asked.
   void keep();
+  /// Says which hosts the run does not use at present; each call says all anew.
+  void tell(const std::vector<SetAside>& hosts);
 
  private:
+  /// Replaces what the file says; its time stays, for the age of a run is its file's.
+  void write(const std::string& text);
+
   std::string file_;
   int descriptor_ = -1;
+  std::vector<SetAside> told_;
 };
 
 enum class Life {
@@ -56,6 +73,9 @@ RunLife life_of(std::string_view run, const Environment& environment);
 
 /// What is known of a run's life; handed to those who decide by it.
 using LifeOf = std::function<RunLife(const std::string& run)>;
+
+/// What the living runs of this machine and user told, by run.
+std::map<std::string, std::vector<SetAside>> hosts_set_aside(const Environment& environment);
 
 /// The runs of this machine and user that are known to be dead.
 std::vector<std::string> dead_runs(const Environment& environment);

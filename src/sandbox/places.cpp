@@ -210,10 +210,10 @@ awaitable<void> Places::look(const Demand& demand, std::chrono::seconds age) {
     const auto began = steady_clock::now();
     try {
       co_await server->look_at_room(age, terms_.own(*server));
-      if (terms_.on_change) terms_.on_change();
     } catch (const Error& error) {
       for (const auto& host : server->hosts()) set_aside(*host, error, began);
     }
+    if (terms_.on_change) terms_.on_change();
   };
   std::vector<awaitable<void>> work;
   for (const auto& server : demand.servers) {
@@ -245,7 +245,9 @@ awaitable<void> Places::bring_back(const std::vector<std::shared_ptr<Server>>& s
       work.push_back(one(host->health, host->name(), terms_.return_of_host(host)));
     }
   }
+  const bool some_were_due = !work.empty();
   co_await all(std::move(work), false);
+  if (some_were_due && terms_.on_change) terms_.on_change();
 }
 
 void Places::changed() {

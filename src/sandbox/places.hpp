@@ -77,7 +77,7 @@ class Places : public std::enable_shared_from_this<Places> {
     std::function<awaitable<void>(std::shared_ptr<Server>)> return_of_server;
     std::function<awaitable<void>(std::shared_ptr<Host>)> return_of_host;
     std::function<bool()> keeps_vms;    ///< of samples that have ended
-    std::function<void()> on_change{};  ///< of who has which place
+    std::function<void()> on_change{};  ///< of who has which place, and of which host is well
   };
   explicit Places(Terms terms) : terms_{std::move(terms)} {}
 
@@ -90,7 +90,7 @@ class Places : public std::enable_shared_from_this<Places> {
   /// Throws what take() would, where that is known now.
   void check(const Demand& demand) const;
 
-  /// Something may have become free.
+  /// Something may have become free, or a host well or not.
   void changed();
   /// Tells nobody any more. Nobody may wait.
   void close() { terms_ = {}; }

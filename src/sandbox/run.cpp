@@ -82,7 +82,11 @@ Run::Run(asio::any_io_executor executor, asio::thread_pool& pool, Environment en
                   return !sandbox->gone() && !sandbox->has_place();
                 });
               },
-          .on_change = [this] { note_use(); }})} {}
+          .on_change =
+              [this] {
+                note_use();
+                tell_who_is_set_aside();
+              }})} {}
 
 /// Places may live longer than the run.
 Run::~Run() {
@@ -217,6 +221,7 @@ awaitable<void> Run::prepare_servers(const std::vector<std::shared_ptr<Server>>&
   co_await on_each.run(servers, [&](std::shared_ptr<Server> server) {
     return prepare_server(std::move(server), spec, key);
   });
+  places_->changed();
 }
 
 /// Of a cluster's nodes the one with most room is made ready; the others when a sample gets there.
@@ -327,6 +332,7 @@ awaitable<std::shared_ptr<Sandbox>> Run::bring_up(std::string spec_json, std::st
     const bool may_try_again = !attempt.failed_on && has_other(attempt, *host);
     // Without another one there is nothing to choose, and the next sample may be luckier.
     if (may_try_again || is_connection_fault(*failure)) set_aside(*host, *failure, began);
+    places_->changed();
     if (!may_try_again) throw *std::move(failure);
     log::warn("{} could not be made on {}, and is tried once on another host: {}", attempt.who(),
               host->name(), failure->what());
@@ -470,6 +476,25 @@ void Run::note_use() {
   }
   const std::lock_guard lock{use_lock_};
   use_ = std::move(now);
+}
+
+/// To those who look from another process.
+void Run::tell_who_is_set_aside() {
+  if (!life_sign_) return;
+  std::vector<SetAside> out;
+  const auto now = steady_clock::now();
+  const auto wall_now = std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
+  const auto add = [&](const Health& health, const pve::Instance& server, std::string node) {
+    if (health.is_well()) return;
+    out.push_back({server.host, std::move(node), health.why(), wall_now + health.left(now)});
+  };
+  for (const auto& [key, server] : servers_) {
+    add(server->health, server->instance(), "");
+    for (const auto& host : server->hosts()) {
+      add(host->health, host->instance(), host->node().text());
+    }
+  }
+  life_sign_->tell(out);
 }
 
 Run::Use Run::use_of(const std::string& pool) const {

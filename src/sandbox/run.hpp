@@ -82,6 +82,7 @@ class Run {
   awaitable<void> remove_networks();
   std::vector<std::uint32_t> own_vms(const Server& server) const;
   void note_use();
+  void tell_who_is_set_aside();
   void show_life();
   awaitable<void> end_life();
 

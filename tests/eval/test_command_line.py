@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import re
 import signal
 import subprocess
 import sys
+import time
 from typing import Any
 
 import pytest
@@ -187,6 +189,23 @@ def test_ls_and_cleanup_know_what_a_killed_evaluation_left(line: CommandLine) ->
     assert done.returncode == 0
     assert f"127.0.0.1: removed VM {vm['id']}" in done.stderr
     assert things(line) == []
+
+
+def test_ls_shows_which_hosts_a_living_run_has_set_aside(line: CommandLine) -> None:
+    signs = line.home / "proxmox-sandbox" / "runs"
+    signs.mkdir(parents=True)
+    until = int(time.time()) + 40
+    hosts = [{"host": "127.0.0.1", "node": "proxmox", "why": "no space", "until": until}]
+    with (signs / RUN).open("w") as sign:
+        json.dump(hosts, sign)
+        sign.flush()
+        assert "set aside" not in line.run("ls").stdout, "the run is dead"
+        fcntl.flock(sign, fcntl.LOCK_EX)
+        shown = line.run("ls").stdout
+        (row,) = (json.loads(text) for text in line.run("ls", "--json").stdout.splitlines()[1:])
+    assert re.search(rf"set aside by run {RUN} for \d+ s more: no space", shown)
+    assert (row["kind"], row["id"], row["run"]) == ("set_aside", "proxmox", RUN)
+    assert row["error"] == "no space" and 0 < row["seconds_left"] <= 40
 
 
 def test_another_machine_cleans_up_when_a_killed_evaluation_was_silent(line: CommandLine) -> None:

@@ -48,6 +48,21 @@ TEST_F(LifeSigns, tellOfARunThatEndedAndLeftSomething) {
   EXPECT_EQ(life(), Life::unknown);
 }
 
+TEST_F(LifeSigns, tellWhichHostsALivingRunHasSetAside) {
+  using namespace std::chrono_literals;
+  const SetAside host{"rack1", "pve7", "unreachable", std::chrono::sys_seconds{1'800'000'000s}};
+  {
+    LifeSign sign{run_, environment()};
+    EXPECT_TRUE(hosts_set_aside(environment()).empty());
+    sign.tell({host, host});
+    sign.tell({host});
+    EXPECT_EQ(hosts_set_aside(environment()).at(run_.text), std::vector{host});
+    EXPECT_EQ(life(), Life::alive);
+  }
+  EXPECT_TRUE(hosts_set_aside(environment()).empty());
+  EXPECT_EQ(life(), Life::dead) << "it told of a host, and kept nothing";
+}
+
 TEST_F(LifeSigns, tellOfARunThatLeftThingsOnPurpose) {
   {
     LifeSign sign{run_, environment()};

@@ -187,6 +187,11 @@ TEST_F(Pools, tryASampleOnceOnAnotherServer) {
     EXPECT_EQ(node_of(co_await run.bring_up(spec, "task", "1")), "well");
     EXPECT_EQ(node_of(co_await run.bring_up(spec, "task", "2")), "well")
         << "the other is set aside";
+    const auto seen = hosts_set_aside(environment()).at(run.id().text);
+    EXPECT_EQ(seen.size(), 1u) << "as others on this machine see it";
+    EXPECT_EQ(seen.front().node, "ill");
+    EXPECT_THAT(seen.front().why, HasSubstr("no space"));
+    EXPECT_GT(seen.front().until, std::chrono::system_clock::now());
   });
 }
 
