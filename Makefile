@@ -10,7 +10,7 @@ export PROXMOX_SANDBOX_COMMAND := $(CURDIR)/build/release/src/cli/proxmox-sandbo
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/build/release/src/cli:$(PATH)
 export NINJA_STATUS := [%f/%t] 
 
-.PHONY: help setup build program image small-image demo test lint bench fuzz clean
+.PHONY: help setup build program image small-image demo test lint bench endurance fuzz clean
 
 help: ## This list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -43,6 +43,9 @@ lint: setup ## clang-format, clang-tidy, ruff, mypy, shellcheck
 bench: program small-image ## Measure requests, overhead and start times on a local node
 	@$(PYTHON) bench/bench.py build/bench
 	@$(PYTHON) bench/images.py build/bench-images
+
+endurance: program small-image ## Half an hour of samples in real VMs with kills: what grows?
+	@$(PYTHON) bench/endurance.py build/endurance
 
 fuzz: setup ## Fuzz the parsers of outside bytes, FUZZ_SECONDS each (60)
 	@tools/fuzz $(FUZZ_SECONDS)
