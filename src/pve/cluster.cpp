@@ -20,25 +20,6 @@ awaitable<bool> is_free(Client& client, Vmid vmid) {
   co_return false;
 }
 
-awaitable<std::vector<VmResource>> vms(Client& client) {
-  const auto data =
-      co_await client.get("/cluster/resources", Params{}.add("type", "vm"), {.load = Load::light});
-  std::vector<VmResource> out;
-  if (!data.is_array()) co_return out;
-  for (const auto& entry : data.get_array()) {
-    // Containers come in the same list.
-    if (json::text_or(entry, "type") != "qemu") continue;
-    out.push_back({.vm = {NodeName::parse(json::text_at(entry, "node")),
-                          Vmid::from_number(json::number_at(entry, "vmid"))},
-                   .name = json::text_or(entry, "name"),
-                   .status = json::text_or(entry, "status"),
-                   .pool = json::text_or(entry, "pool"),
-                   .tags = qemu::split_tags(json::text_or(entry, "tags")),
-                   .is_template = json::flag_or(entry, "template", false)});
-  }
-  co_return out;
-}
-
 awaitable<Resources> resources(Client& client) {
   const auto data = co_await client.get("/cluster/resources", {}, {.load = Load::light});
   Resources out;
@@ -54,20 +35,17 @@ awaitable<Resources> resources(Client& client) {
     if (is_node) {
       out.nodes.push_back({node, status == "online", memory, cores});
     } else {
-      const bool is_stopped = status == "stopped" || json::flag_or(entry, "template", false);
-      const auto vmid = static_cast<std::uint32_t>(json::number_at(entry, "vmid"));
-      out.guests.push_back({node, vmid, is_stopped, memory, cores});
+      using State = GuestResource::State;
+      out.guests.push_back({.node = node,
+                            .vmid = static_cast<std::uint32_t>(json::number_at(entry, "vmid")),
+                            .state = status == "unknown"   ? State::unknown
+                                     : status == "stopped" ? State::stopped
+                                                           : State::running,
+                            .is_template = json::flag_or(entry, "template", false),
+                            .tags = qemu::split_tags(json::text_or(entry, "tags")),
+                            .memory = memory,
+                            .cores = cores});
     }
-  }
-  co_return out;
-}
-
-awaitable<std::vector<ClusterTask>> tasks(Client& client) {
-  const auto data = co_await client.get("/cluster/tasks", {}, {.load = Load::light});
-  std::vector<ClusterTask> out;
-  if (!data.is_array()) co_return out;
-  for (const auto& entry : data.get_array()) {
-    out.push_back({json::text_at(entry, "upid"), json::text_or(entry, "status")});
   }
   co_return out;
 }

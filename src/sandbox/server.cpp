@@ -20,6 +20,21 @@ constexpr auto vmids_in_a_row = 5s;
 
 constexpr std::int64_t bytes_of_mib = 1 << 20;
 
+/// What others' VM or container holds.
+Share share_of(const pve::cluster::GuestResource& guest) {
+  using State = pve::cluster::GuestResource::State;
+  if (guest.is_template) return {};
+  // Another process's sample that has just been cloned: it is as large as most.
+  if (guest.state == State::unknown) {
+    const VmSpec usual;
+    return {std::int64_t{usual.ram_mb} * bytes_of_mib, usual.vcpus};
+  }
+  const bool is_ours = std::ranges::find(guest.tags, common_tag) != guest.tags.end();
+  // Another process's sample is about to start.
+  if (guest.state == State::stopped && !is_ours) return {};
+  return {guest.memory, guest.cores};
+}
+
 /// The nodes that samples may run on.
 std::vector<pve::NodeName> usable_nodes(const pve::Instance& instance,
                                         const std::vector<pve::nodes::NodeSummary>& there) {
@@ -100,9 +115,9 @@ awaitable<void> Server::look_at_room(std::chrono::seconds age, std::vector<std::
                                                 : default_reserve(node->memory);
     room.others = {};
     for (const auto& guest : seen.guests) {
-      if (guest.node != host->node() || guest.is_stopped) continue;
+      if (guest.node != host->node()) continue;
       if (std::ranges::find(own, guest.vmid) != own.end()) continue;
-      room.others += {guest.memory, guest.cores};
+      room.others += share_of(guest);
     }
   }
 }

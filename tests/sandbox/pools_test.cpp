@@ -121,6 +121,27 @@ TEST_F(Pools, giveASampleToTheServerWithMostRoom) {
   });
 }
 
+TEST_F(Pools, leaveRoomForSamplesOfOthersThatAreAboutToStart) {
+  px::testing::NodeUnderTest large{options_of("large", 24, 16)};
+  px::testing::NodeUnderTest small{options_of("small", 16, 16)};
+  add(large, "large");
+  add(small, "small");
+  const auto host_beside = [&](const std::string& tags) {
+    large.end_of_task(
+        large.call("POST", "/nodes/large/qemu", "vmid=500&memory=16384&tags=" + tags).text());
+    std::string out;
+    with_run([&](sandbox::Run& run) -> awaitable<void> {
+      const auto spec = sample_of(8, 2);
+      co_await run.prepare(spec);
+      out = node_of(co_await run.bring_up(spec, "task", "1"));
+    });
+    large.end_of_task(large.call("DELETE", "/nodes/large/qemu/500").text());
+    return out;
+  };
+  EXPECT_EQ(host_beside("inspect"), "small");
+  EXPECT_EQ(host_beside("stranger"), "large") << "a stranger's stopped VM holds nothing";
+}
+
 TEST_F(Pools, makeSamplesWaitInOrderWhereThereIsNoRoom) {
   px::testing::NodeUnderTest node{options_of("pve", 64, 16)};
   add(node, "pve", {{"max_sandboxes", 1}});
