@@ -40,6 +40,9 @@ constexpr std::array rules{
     Rule{"already exist", Errc::already_exists},
     Rule{"already defined", Errc::already_exists},
     Rule{"already used", Errc::already_exists},
+    // A clone's task where another node of the cluster has the number: "close (rename) atomic file
+    // '/etc/pve/nodes/pve1/qemu-server/100.conf' failed: File exists" (PVE::Tools, pmxcfs).
+    Rule{"' failed: File exists", Errc::already_exists},
     Rule{"does not exist", Errc::not_found},
     Rule{"unable to find configuration file", Errc::not_found},
     Rule{"no such ", Errc::not_found},

@@ -27,6 +27,8 @@ TEST(Classify, knowsAMessageByItsText) {
       {500, "unable to create VM 150: config file already exists", Errc::already_exists},
       {500, "unable to create VM 100 - VM 100 already exists on node 'pve1'", Errc::already_exists},
       {500, "create storage failed: storage ID 'local' already defined", Errc::already_exists},
+      {500, "close (rename) atomic file '/etc/pve/nodes/a/qemu-server/100.conf' failed: File exists",
+       Errc::already_exists},
       {500, "IP '10.61.0.1' already exist", Errc::already_exists},
       {500, "can't lock file '/var/lock/qemu-server/lock-100.conf' - got timeout", Errc::busy},
       {500, "unable to create VM 100 - can't lock file '/var/lock/x' - got timeout", Errc::busy},

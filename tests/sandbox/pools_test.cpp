@@ -248,6 +248,22 @@ TEST_F(Pools, cloneOneTemplateOnSharedStorageToAllNodes) {
   });
 }
 
+/// A number that was free a moment ago is now another node's: the clone's task finds that out.
+TEST_F(Pools, takeAnotherNumberWhenAnotherNodeOfTheClusterHasIt) {
+  px::testing::NodeUnderTest cluster{options_of("a", 32, 16, {"b"})};
+  add("a", "a", cluster.port(), cluster.variables()["PROXMOX_FINGERPRINT"],
+      cluster.variables()["PROXMOX_TOKEN_SECRET"]);
+  with_run([&](sandbox::Run& run) -> awaitable<void> {
+    const auto spec = sample_of(1, 1);
+    co_await run.prepare(spec);
+    const auto first = (co_await run.bring_up(spec, "task", "1"))->vms().front()->vmid();
+    cluster.end_of_task(
+        cluster.call("POST", "/nodes/b/qemu", fmt::format("vmid={}", first + 1)).text());
+    const auto second = (co_await run.bring_up(spec, "task", "2"))->vms().front()->vmid();
+    EXPECT_GT(second, first + 1);
+  });
+}
+
 TEST_F(Pools, sayAtOnceWhatNoHostCanEverHold) {
   px::testing::NodeUnderTest node{options_of("pve", 8, 4)};
   add(node, "pve");
