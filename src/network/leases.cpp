@@ -21,6 +21,7 @@ constexpr auto change_limit = 5min;
 constexpr auto patience_with_another_run = 60min;
 constexpr auto say_again = 1min;
 constexpr int most_attempts = 5;
+constexpr int all_octets = 252;  // 192.168.2.0/24 .. 192.168.253.0/24
 
 int random_number(int below) {
   const auto bytes = random_bytes(2);
@@ -102,12 +103,18 @@ std::size_t sets_to_make(const Plan& plan, std::size_t have, std::size_t waiting
   return std::max(have == 0 ? at_first : std::min(have, at_first), waiting);
 }
 
+std::size_t fair_share(std::size_t wanted, std::size_t free) {
+  const auto share = std::max<std::size_t>(free / 16, 1);
+  return std::min({wanted, share, free});
+}
+
 // --- making --------------------------------------------------------------------------------------
 
 /// One change of the server: what is to be made, and how far it came.
 struct Leases::Making {
   Plan plan;
   std::size_t count;
+  std::size_t waiting;  ///< of these sets, by samples; the others are for those that may come
   std::string task;
   std::vector<NetworkSet> sets{};  ///< recorded before the first request for each
   sdn::LockToken token{};
@@ -125,10 +132,11 @@ Leases::Leases(pve::Client& client, std::vector<pve::NodeName> nodes, std::strin
     : client_{client}, nodes_{std::move(nodes)}, run_{std::move(run)} {}
 
 /// Makes `count` sets with one apply. Returns what is in the way, when that is another run's.
-awaitable<std::optional<Conflict>> Leases::make(Plan plan, std::size_t count, std::string task) {
+awaitable<std::optional<Conflict>> Leases::make(Plan plan, std::size_t count, std::size_t waiting,
+                                                std::string task) {
   const auto permit = co_await one_change_.acquire();
   for (int attempt = 1;; ++attempt) {
-    Making making{plan, count, task};
+    Making making{plan, count, waiting, task};
     std::exception_ptr failure;
     std::optional<Conflict> conflict;
     try {
@@ -137,6 +145,7 @@ awaitable<std::optional<Conflict>> Leases::make(Plan plan, std::size_t count, st
       failure = std::current_exception();
     }
     if (!failure && !conflict) {
+      co_await tell({});
       for (auto& set : making.sets) shelf_.put(std::make_shared<NetworkSet>(std::move(set)));
       co_return std::nullopt;
     }
@@ -145,6 +154,7 @@ awaitable<std::optional<Conflict>> Leases::make(Plan plan, std::size_t count, st
       co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
     }
     co_await shielded(undo(making));
+    co_await tell({});
     if (failure) std::rethrow_exception(failure);
     // On a server without the lock someone chose the same range at the same time; both yield.
     const bool other_range_will_do = plan.automatic && attempt < most_attempts;
@@ -154,8 +164,8 @@ awaitable<std::optional<Conflict>> Leases::make(Plan plan, std::size_t count, st
 
 awaitable<std::optional<Conflict>> Leases::make_in(Making& making) {
   const auto limit = Deadline::after(change_limit);
-  making.token = co_await sdn::lock(client_, limit);
   making.locked = true;
+  co_await lock(client_, tell_, limit, making.token);
   const sdn::Change change{making.token, limit};
 
   const auto found = co_await survey(client_, nodes_);
@@ -181,33 +191,20 @@ awaitable<std::optional<Conflict>> Leases::make_in(Making& making) {
   std::vector<Cidr> ranges = own_address_of(client_.instance().host);
   for (const auto& item : taken) ranges.push_back(item.cidr);
   std::vector<int> octets;
-  if (making.plan.automatic) octets = free_octets(ranges, making.count, random_number(252));
+  if (making.plan.automatic) {
+    octets = free_octets(ranges, all_octets, random_number(all_octets));
+    octets.resize(
+        std::min(octets.size(), std::max(making.waiting, fair_share(making.count, octets.size()))));
+  }
   if (making.plan.automatic && octets.empty()) {
     throw Error{Errc::unavailable,
                 fmt::format("{} has no free range among 192.168.2.0/24 .. 192.168.253.0/24",
                             client_.instance().host)}
         .with_hint("Remove networks of dead runs: inspect sandbox cleanup proxmox");
   }
-  const auto count = making.plan.automatic ? octets.size() : making.count;
+  if (making.plan.automatic) making.count = octets.size();
   const auto prefixes = free_prefixes(found, stem_of(making.task), random_number(1000));
-  const auto key = making.plan.key();
-  for (const auto& prefix : prefixes) {
-    if (making.sets.size() == count) break;
-    const auto plan =
-        making.plan.automatic ? with_range(making.plan, octets[making.sets.size()]) : making.plan;
-    making.sets.push_back(set_of(plan, key, prefix));
-    try {
-      co_await create(client_, making.sets.back(), run_, ranges, change);
-    } catch (const Error& error) {
-      if (error.kind != Errc::already_exists) throw;
-      making.sets.pop_back();  // someone else has the names since a moment ago
-    }
-  }
-  if (making.sets.size() < count) {
-    throw Error{Errc::unavailable,
-                fmt::format("no names are left for networks on {}", client_.instance().host)}
-        .with_hint("Remove networks of dead runs: inspect sandbox cleanup proxmox");
-  }
+  co_await make_sets(making, prefixes, octets, ranges);
 
   if (!making.token) {
     // Before 9.0 nothing keeps two processes from choosing one range; but each writes first and
@@ -224,6 +221,41 @@ awaitable<std::optional<Conflict>> Leases::make_in(Making& making) {
   co_return std::nullopt;
 }
 
+/// `octets`: of the ranges, for a plan that leaves them to us. `ranges`: the server's networks.
+awaitable<void> Leases::make_sets(Making& making, const std::vector<std::string>& prefixes,
+                                  const std::vector<int>& octets, const std::vector<Cidr>& ranges) {
+  const sdn::Change change{making.token, Deadline::after(change_limit)};
+  const auto key = making.plan.key();
+  ChangeNote note{.token = making.token};
+  for (std::size_t i = 0; i < prefixes.size() && making.sets.size() < making.count; ++i) {
+    if (i == note.zones.size()) {
+      const auto more = std::min(prefixes.size(), i + making.count - making.sets.size());
+      for (std::size_t j = i; j < more; ++j) {
+        note.zones.push_back(pve::ZoneId::parse(zone_name(prefixes[j])));
+      }
+      co_await tell(note);
+    }
+    const auto plan =
+        making.plan.automatic ? with_range(making.plan, octets[making.sets.size()]) : making.plan;
+    making.sets.push_back(set_of(plan, key, prefixes[i]));
+    try {
+      co_await create(client_, making.sets.back(), run_, ranges, change);
+    } catch (const Error& error) {
+      if (error.kind != Errc::already_exists) throw;
+      making.sets.pop_back();  // someone else has the names since a moment ago
+    }
+  }
+  if (making.sets.size() < making.count) {
+    throw Error{Errc::unavailable,
+                fmt::format("no names are left for networks on {}", client_.instance().host)}
+        .with_hint("Remove networks of dead runs: inspect sandbox cleanup proxmox");
+  }
+}
+
+awaitable<void> Leases::tell(ChangeNote note) {
+  if (tell_) co_await tell_(std::move(note));
+}
+
 /// Removes what a change made that did not come to its end. What can't be removed now is doomed.
 awaitable<void> Leases::undo(Making& making) {
   const auto limit = Deadline::after(change_limit);
@@ -232,7 +264,7 @@ awaitable<void> Leases::undo(Making& making) {
     // An apply gives the lock back with its request, whatever becomes of it.
     if (making.applying && !made.empty()) {
       co_await sdn::unlock(client_, making.token);
-      co_await remove_and_apply(client_, made, limit);
+      co_await remove_and_apply(client_, made, limit, tell_);
     } else {
       co_await remove(client_, made, {making.token, limit});
       if (making.applying) {
@@ -250,9 +282,10 @@ awaitable<void> Leases::undo(Making& making) {
 
 // --- leasing -------------------------------------------------------------------------------------
 
-awaitable<void> Leases::prepare(Plan plan, std::string task) {
+awaitable<void> Leases::prepare(Plan plan, std::string task, std::size_t most) {
   if (plan.vnets.empty() || shelf_.count(plan.key()) > 0) co_return;
-  const auto conflict = co_await make(plan, sets_to_make(plan, 0, 0), std::move(task));
+  const auto count = std::min(sets_to_make(plan, 0, 0), std::max<std::size_t>(most, 1));
+  const auto conflict = co_await make(plan, count, 0, std::move(task));
   if (conflict) {
     log::info("{} on {} is in use by {}; samples will wait for it", conflict->taken.cidr.text(),
               client_.instance().host, conflict->taken.owner);
@@ -270,7 +303,7 @@ awaitable<SharedSet> Leases::lease(Plan plan, std::string task) {
   for (auto pause = 50ms;; pause = std::min(pause * 2, 1000ms)) {
     if (auto set = shelf_.take(key)) co_return set;
     if (const auto count = sets_to_make(plan, shelf_.count(key), line->waiting() + 1); count > 0) {
-      const auto conflict = co_await make(plan, count, task);
+      const auto conflict = co_await make(plan, count, line->waiting() + 1, task);
       if (!conflict) continue;
       co_await wait_for(*conflict, since);
       continue;
@@ -306,7 +339,7 @@ awaitable<void> Leases::remove_free() {
   const auto permit = co_await one_change_.acquire();
   for (const auto& set : shelf_.take_out_free()) doomed_.push_back(remains_of(*set));
   if (doomed_.empty()) co_return;
-  co_await remove_and_apply(client_, doomed_, Deadline::after(change_limit));
+  co_await remove_and_apply(client_, doomed_, Deadline::after(change_limit), tell_);
   doomed_.clear();
 }
 

@@ -44,16 +44,24 @@ class Shelf {
 /// more than 20 VNets, later as many as wait, or as there are, whichever is more.
 std::size_t sets_to_make(const Plan& plan, std::size_t have, std::size_t waiting);
 
+/// How many of the `free` ranges to take for samples that may come: `wanted`, but no more than a
+/// sixteenth, so that fifty evaluations at once each get one. Never none while there is one.
+std::size_t fair_share(std::size_t wanted, std::size_t free);
+
 /// The sets of one run on one server. One I/O thread.
 class Leases {
  public:
   /// `nodes`: those that samples may run on.
   Leases(pve::Client& client, std::vector<pve::NodeName> nodes, std::string run);
 
-  /// Makes the first sets for a plan, so that no sample waits for them. Where another run has the
+  /// Where changes are noted from now on.
+  void note_changes_by(TellNote tell) { tell_ = std::move(tell); }
+
+  /// Makes the first sets for a plan, so that no sample waits for them; no more than the `most`
+  /// samples that the server takes at once could use. Where another run has the
   /// fixed ranges, a sample will wait. Errors: bad_input naming the field when a range is a
   /// stranger's, unsupported, and the server's.
-  awaitable<void> prepare(Plan plan, std::string task);
+  awaitable<void> prepare(Plan plan, std::string task, std::size_t most);
 
   /// A set for one sample; waits for one that is in use, in the order of asking, and says so in the
   /// log. Null for a plan without networks.
@@ -66,14 +74,19 @@ class Leases {
 
  private:
   struct Making;
-  awaitable<std::optional<Conflict>> make(Plan plan, std::size_t count, std::string task);
+  awaitable<std::optional<Conflict>> make(Plan plan, std::size_t count, std::size_t waiting,
+                                          std::string task);
   awaitable<std::optional<Conflict>> make_in(Making& making);
+  awaitable<void> make_sets(Making& making, const std::vector<std::string>& prefixes,
+                            const std::vector<int>& octets, const std::vector<Cidr>& ranges);
   awaitable<void> undo(Making& making);
+  awaitable<void> tell(ChangeNote note);
   awaitable<void> wait_for(Conflict conflict, SteadyTime since);
 
   pve::Client& client_;
   std::vector<pve::NodeName> nodes_;
   std::string run_;
+  TellNote tell_;
   Shelf shelf_;
   std::vector<Remains> doomed_;                              ///< to be removed, not in use
   std::map<std::string, std::unique_ptr<Semaphore>> lines_;  ///< of those who wait, by key

@@ -285,27 +285,35 @@ awaitable<void> remove(pve::Client& client, std::vector<Remains> sets, sdn::Chan
   }
 }
 
+awaitable<void> lock(pve::Client& client, TellNote tell, Deadline limit, sdn::LockToken& token) {
+  if (tell) co_await tell({.asked = true});
+  token = co_await sdn::lock(client, limit);
+  if (tell) co_await tell({.token = token});
+}
+
 namespace {
 
 awaitable<void> remove_under(pve::Client& client, std::vector<Remains> sets, sdn::LockToken& token,
-                             Deadline limit) {
-  token = co_await sdn::lock(client, limit);
+                             TellNote tell, Deadline limit) {
+  co_await lock(client, tell, limit, token);
   co_await remove(client, std::move(sets), {token, limit});
   co_await sdn::apply(client, token, limit);
   token.reset();
 }
 
-awaitable<void> unlock_if_held(pve::Client& client, sdn::LockToken& token) {
+awaitable<void> unlock_if_held(pve::Client& client, sdn::LockToken& token, TellNote tell) {
   co_await sdn::unlock(client, token);
+  if (tell) co_await tell({});
 }
 
 }  // namespace
 
-awaitable<void> remove_and_apply(pve::Client& client, std::vector<Remains> sets, Deadline limit) {
+awaitable<void> remove_and_apply(pve::Client& client, std::vector<Remains> sets, Deadline limit,
+                                 TellNote tell) {
   if (sets.empty()) co_return;
   sdn::LockToken token;
-  co_await with_cleanup(remove_under(client, std::move(sets), token, limit),
-                        unlock_if_held(client, token));
+  co_await with_cleanup(remove_under(client, std::move(sets), token, tell, limit),
+                        unlock_if_held(client, token, tell));
 }
 
 namespace {

@@ -1,4 +1,5 @@
 #pragma once
+#include "network/change_note.hpp"
 #include "network/plan.hpp"
 #include "pve/ids.hpp"
 #include "pve/sdn.hpp"
@@ -91,8 +92,13 @@ awaitable<void> create(pve::Client& client, NetworkSet set, std::string run,
 /// included. What is gone already is fine.
 awaitable<void> remove(pve::Client& client, std::vector<Remains> sets, pve::sdn::Change change);
 
+/// Takes the lock, and tells before and after that it does. `token` is there before anything that
+/// comes after the lock can fail.
+awaitable<void> lock(pve::Client& client, TellNote tell, Deadline limit,
+                     pve::sdn::LockToken& token);
 /// remove() and apply under the lock.
-awaitable<void> remove_and_apply(pve::Client& client, std::vector<Remains> sets, Deadline limit);
+awaitable<void> remove_and_apply(pve::Client& client, std::vector<Remains> sets, Deadline limit,
+                                 TellNote tell = {});
 /// apply(), and waits until the nodes say that the sets' networks are there.
 awaitable<void> apply_and_check(pve::Client& client, std::vector<pve::NodeName> nodes,
                                 std::vector<NetworkSet> sets, pve::sdn::LockToken token,

@@ -16,7 +16,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-/// How long the lock may stay taken after our own request for it was lost.
+/// How long the lock may stay taken after a request for it was lost, our own or a dead process's.
 constexpr auto lost_lock_patience = 10s;
 constexpr auto longest_lock_pause = 1000ms;
 
@@ -101,8 +101,9 @@ awaitable<LockToken> ask_for_lock(Client& client, Deadline deadline) {
 
 }  // namespace
 
-awaitable<LockToken> lock(Client& client, Deadline deadline) {
+awaitable<LockToken> lock(Client& client, Deadline deadline, bool may_be_lost) {
   std::optional<SteadyTime> lost_at;
+  if (may_be_lost) lost_at = std::chrono::steady_clock::now();
   for (std::chrono::milliseconds pause = 100ms;; pause = std::min(pause * 2, longest_lock_pause)) {
     std::optional<Error> failure;
     try {
@@ -117,7 +118,7 @@ awaitable<LockToken> lock(Client& client, Deadline deadline) {
     } else if (failure->kind != Errc::busy) {
       throw *failure;
     } else if (lost_at && now - *lost_at > lost_lock_patience) {
-      // Nobody but us can have it: it was free for our request, and its token is lost.
+      // Nobody else can have it: it was free for that request, and its token is lost.
       log::warn("breaking the SDN's lock on {}: the answer with its token was lost",
                 client.instance().host);
       co_await client.del("/cluster/sdn/lock", Params{}.add("force", true), {.repeatable = true});

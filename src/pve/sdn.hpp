@@ -32,7 +32,9 @@ struct Change {
 
 /// Keeps everyone else from writing to the SDN configuration. Waits for another's lock until the
 /// deadline (Errc::busy with a hint afterwards). A lock outlives its process, so hold it shortly.
-awaitable<LockToken> lock(Client& client, Deadline deadline);
+/// `may_be_lost`: a dead process may have it, and nobody who lives has; then it is broken where it
+/// stays taken for 10 s.
+awaitable<LockToken> lock(Client& client, Deadline deadline, bool may_be_lost = false);
 /// Nothing for an empty token, or when the lock is gone.
 awaitable<void> unlock(Client& client, LockToken token);
 

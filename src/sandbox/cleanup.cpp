@@ -1,6 +1,7 @@
 #include "sandbox/cleanup.hpp"
 
 #include "pve/pools.hpp"
+#include "pve/sdn.hpp"
 #include "pve/storage.hpp"
 #include "sandbox/life_sign.hpp"
 #include "sandbox/marks.hpp"
@@ -29,6 +30,7 @@ class Removal {
     for (const auto& chosen : choice.files) {
       co_await remove(text_of(chosen.what), remove_file(chosen.what));
     }
+    co_await free_lock(choice);
     if (report_.left.empty() && !choice.networks.empty()) co_await remove_networks(choice);
     if (report_.left.empty()) {
       for (const auto& chosen : choice.records) {
@@ -64,6 +66,18 @@ class Removal {
       co_await pve::pools::remove(client_, found.record.pool(), Deadline::after(60s));
     } catch (const Error& error) {
       if (error.kind != Errc::not_found) throw;
+    }
+  }
+
+  /// A process that died in a change of the networks still has it.
+  awaitable<void> free_lock(const CleanupChoice& choice) {
+    try {
+      for (const auto& token : choice.lock_tokens) co_await pve::sdn::unlock(client_, token);
+      if (!choice.lock_may_be_lost) co_return;
+      const auto limit = Deadline::after(60s);
+      co_await pve::sdn::unlock(client_, co_await pve::sdn::lock(client_, limit, true));
+    } catch (const Error& error) {
+      report_.left.push_back(fmt::format("the SDN's lock: {}", error.what()));
     }
   }
 

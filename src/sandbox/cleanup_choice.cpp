@@ -104,6 +104,33 @@ class Chooser {
 
 }  // namespace
 
+namespace {
+
+/// The run that was making a zone when it had no VNet yet.
+std::string run_of(const network::Remains& networks, const std::vector<FoundRecord>& records) {
+  if (!networks.run.empty() || !networks.vnets.empty()) return networks.run;
+  for (const auto& own : records) {
+    const auto& zones = own.record.change.zones;
+    if (std::ranges::find(zones, networks.zone) != zones.end()) return own.record.run;
+  }
+  return {};
+}
+
+void choose_lock(const network::ChangeNote& change, CleanupChoice& out) {
+  if (change.token) out.lock_tokens.push_back(*change.token);
+  if (change.asked) out.lock_may_be_lost = true;
+}
+
+/// Whether a run that may live has the SDN's lock, or will.
+bool is_lock_wanted(const std::vector<FoundRecord>& records, const LifeOf& life_of) {
+  return std::ranges::any_of(records, [&](const FoundRecord& own) {
+    const auto& change = own.record.change;
+    return (change.asked || change.token) && !has_ended(life_of(own.record.run).life);
+  });
+}
+
+}  // namespace
+
 CleanupChoice choose(const Belongings& found, const std::vector<FoundRecord>& records,
                      const CleanupSelection& selection, const LifeOf& life_of,
                      std::chrono::sys_seconds now) {
@@ -120,14 +147,18 @@ CleanupChoice choose(const Belongings& found, const std::vector<FoundRecord>& re
     if (auto why = chooser.reason_for(own.run)) out.files.push_back({own, *std::move(why)});
   }
   for (const auto& own : found.networks) {
-    if (auto why = chooser.reason_for(own.run)) out.networks.push_back({own, *std::move(why)});
+    if (auto why = chooser.reason_for(run_of(own, records))) {
+      out.networks.push_back({own, *std::move(why)});
+    }
   }
   for (const auto& own : records) {
     if (!own.is_here) continue;
     if (auto why = chooser.reason_for_record_of(own.record.run)) {
+      choose_lock(own.record.change, out);
       out.records.push_back({own, *std::move(why)});
     }
   }
+  if (is_lock_wanted(records, life_of)) out.lock_may_be_lost = false;
   out.kept = chooser.kept();
   return out;
 }

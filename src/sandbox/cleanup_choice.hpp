@@ -32,6 +32,8 @@ struct CleanupChoice {
   std::vector<Chosen<OwnFile>> files{};
   std::vector<Chosen<network::Remains>> networks{};
   std::vector<Chosen<FoundRecord>> records{};
+  std::vector<std::string> lock_tokens{};  ///< of the SDN's lock, which these runs have or had
+  bool lock_may_be_lost = false;           ///< one of them may have it without a token
   /// Runs that were meant, too, but stay, with the reason.
   std::vector<Chosen<std::string>> kept{};
 
@@ -40,9 +42,9 @@ struct CleanupChoice {
   }
 };
 
-/// `records`: find_records() on the same server. Those of the node go with what their runs have
-/// there; one whose run has ended and has nothing there is a dead one's, even of a run that kept
-/// its things.
+/// `records`: find_records() on the same server. A zone without a VNet is of the run whose record
+/// says that it makes it. Those of the node go with what their runs have there; one whose run has
+/// ended and has nothing there is a dead one's, even of a run that kept its things.
 CleanupChoice choose(const Belongings& found, const std::vector<FoundRecord>& records,
                      const CleanupSelection& selection, const LifeOf& life_of,
                      std::chrono::sys_seconds now);

@@ -66,7 +66,8 @@ awaitable<void> try_to_write(std::shared_ptr<LeasedServer> server, bool& failed)
   }
 }
 
-awaitable<void> try_to_remove(std::shared_ptr<LeasedServer> server) {
+/// Sets `left` when it could not.
+awaitable<void> try_to_remove(std::shared_ptr<LeasedServer> server, bool& left) {
   const auto client = server->client.lock();
   if (!client || server->is_refused) co_return;
   try {
@@ -74,6 +75,7 @@ awaitable<void> try_to_remove(std::shared_ptr<LeasedServer> server) {
   } catch (const Error& error) {
     if (error.kind == Errc::cancelled) throw;
     if (error.kind == Errc::not_found) co_return;
+    left = true;
     log::warn("{}: pool {} is left, which proxmox-sandbox cleanup --dead removes: {}", server->host,
               server->record.pool(), error.what());
   }
@@ -143,7 +145,7 @@ awaitable<void> Lease::keep() {
   co_await state->write_all();
 }
 
-awaitable<void> Lease::give_back() {
+awaitable<bool> Lease::give_back() {
   const auto state = state_;
   const auto permit = co_await state->one_change.acquire();
   if (const auto stopped = state->stopped) {
@@ -151,10 +153,29 @@ awaitable<void> Lease::give_back() {
     co_await stopped->wait();
   }
   std::vector<awaitable<void>> work;
-  for (const auto& server : state->servers) work.push_back(try_to_remove(server));
+  bool left = false;
+  for (const auto& server : state->servers) work.push_back(try_to_remove(server, left));
   co_await all(std::move(work));
   // Who was refused once need not ask again.
   std::erase_if(state->servers, [](const auto& server) { return !server->is_refused; });
+  co_return !left;
+}
+
+network::TellNote Lease::notes_on(std::shared_ptr<pve::Client> server) {
+  const auto write_down = [](std::shared_ptr<State> state, std::shared_ptr<pve::Client> client,
+                             network::ChangeNote note) -> awaitable<void> {
+    const auto permit = co_await state->one_change.acquire();
+    for (const auto& known : state->servers) {
+      if (!client || known->client.lock() != client) continue;
+      known->record.change = std::move(note);
+      // Nothing is told by the next renewal.
+      if (!known->record.change.empty()) co_await try_to_write(known, state->failed);
+      co_return;
+    }
+  };
+  return [write_down, state = state_, client = std::weak_ptr{server}](network::ChangeNote note) {
+    return write_down(state, client.lock(), std::move(note));
+  };
 }
 
 }  // namespace px::sandbox

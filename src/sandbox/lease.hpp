@@ -1,4 +1,5 @@
 #pragma once
+#include "network/change_note.hpp"
 #include "pve/client.hpp"
 #include "sandbox/marks.hpp"
 #include "support/async.hpp"
@@ -29,8 +30,10 @@ class Lease {
   awaitable<void> take(std::shared_ptr<pve::Client> server);
   /// The records say from now on that what the run leaves it leaves on purpose.
   awaitable<void> keep();
-  /// Removes the records: nothing of the run is left.
-  awaitable<void> give_back();
+  /// Removes the records: nothing of the run is left. False when one could not be removed.
+  awaitable<bool> give_back();
+  /// For what the run is at with a server's networks: notes it in the record there.
+  network::TellNote notes_on(std::shared_ptr<pve::Client> server);
 
  private:
   struct State;

@@ -47,6 +47,14 @@ std::vector<std::shared_ptr<Host>> hosts_of(const std::vector<std::shared_ptr<Se
   return out;
 }
 
+/// Samples of that share that a server takes besides those that it has.
+std::int64_t more_on(Server& server, const Share& share) {
+  if (const auto& most = server.instance().max_sandboxes) return *most - server.samples();
+  std::int64_t out = 0;
+  for (const auto& host : server.hosts()) out += host->room.fits(share);
+  return out;
+}
+
 }  // namespace
 
 /// What is tried for one sample, on one host and perhaps on another.
@@ -128,9 +136,10 @@ void Run::show_life() {
 awaitable<void> Run::end_life() {
   const auto has_ended = [this] { return life_sign_ && prepared_ == 0 && sandboxes_.empty(); };
   if (!has_ended()) co_return;
-  co_await lease_.give_back();
+  const bool nothing_is_left = co_await lease_.give_back();
   if (!has_ended()) co_return;  // another task began meanwhile
-  life_sign_->clear();
+  // Else who cleans up after the dead finds it by the sign.
+  if (nothing_is_left) life_sign_->clear();
   life_sign_.reset();
 }
 
@@ -231,6 +240,7 @@ awaitable<void> Run::prepare_server(std::shared_ptr<Server> server, const Spec& 
   std::ranges::sort(hosts, std::greater{},
                     [](const auto& host) { return host->room.free_memory(); });
   co_await lease_.take({server, &server->client()});
+  server->leases().note_changes_by(lease_.notes_on({server, &server->client()}));
   std::optional<Error> unfit;
   bool is_ready = false;
   for (const auto& host : hosts) {
@@ -246,7 +256,9 @@ awaitable<void> Run::prepare_server(std::shared_ptr<Server> server, const Spec& 
   }
   if (!is_ready && unfit) throw *unfit;
   // Inspect does not name the task yet.
-  co_await server->leases().prepare(co_await server->possible(spec.networks), "");
+  const auto most = std::max<std::int64_t>(more_on(*server, share_of(spec)), 1);
+  co_await server->leases().prepare(co_await server->possible(spec.networks), "",
+                                    static_cast<std::size_t>(most));
 }
 
 awaitable<void> Run::remove_networks() {
@@ -419,14 +431,6 @@ std::vector<std::uint32_t> Run::own_vms(const Server& server) const {
 }
 
 namespace {
-
-/// Samples of that share that a server takes besides those that it has.
-std::int64_t more_on(Server& server, const Share& share) {
-  if (const auto& most = server.instance().max_sandboxes) return *most - server.samples();
-  std::int64_t out = 0;
-  for (const auto& host : server.hosts()) out += host->room.fits(share);
-  return out;
-}
 
 int as_limit(std::int64_t number) {
   return static_cast<int>(std::clamp<std::int64_t>(number, 0, std::numeric_limits<int>::max()));

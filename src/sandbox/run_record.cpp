@@ -40,13 +40,16 @@ std::string RunRecord::pool() const {
 }
 
 std::string RunRecord::comment() const {
-  return fmt::format("Proxmox Sandbox run {}: since {}, {} {}, owner {}", run, time_text(since),
-                     kept ? "kept" : "renewed", time_text(renewed), owner);
+  const auto note = change.text();
+  return fmt::format("Proxmox Sandbox run {}: since {}, {} {}, {}owner {}", run, time_text(since),
+                     kept ? "kept" : "renewed", time_text(renewed),
+                     note.empty() ? "" : fmt::format("SDN {}, ", note), owner);
 }
 
 std::optional<RunRecord> RunRecord::of(std::string_view pool, std::string_view comment) {
   static const std::regex form{
-      "Proxmox Sandbox run ([0-9a-f]{8}): since (\\S+), (kept|renewed) (\\S+), owner (.*)"};
+      "Proxmox Sandbox run ([0-9a-f]{8}): since (\\S+), (kept|renewed) (\\S+), (?:SDN "
+      "([-0-9A-Za-z ]+), )?owner (.*)"};
   std::cmatch parts;
   if (!std::regex_match(comment.begin(), comment.end(), parts, form)) return std::nullopt;
   const auto since = parse_time(parts[2]);
@@ -55,10 +58,11 @@ std::optional<RunRecord> RunRecord::of(std::string_view pool, std::string_view c
   if (!since || !renewed || !pool.starts_with(prefix)) return std::nullopt;
   return RunRecord{.run = parts[1],
                    .node = std::string{pool.substr(prefix.size())},
-                   .owner = parts[5],
+                   .owner = parts[6],
                    .since = *since,
                    .renewed = *renewed,
-                   .kept = parts[3] == "kept"};
+                   .kept = parts[3] == "kept",
+                   .change = network::ChangeNote::of(parts[5].str())};
 }
 
 Life RunRecord::life(std::chrono::sys_seconds now) const {

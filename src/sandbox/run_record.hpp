@@ -1,4 +1,5 @@
 #pragma once
+#include "network/change_note.hpp"
 #include "pve/client.hpp"
 #include "sandbox/life_sign.hpp"
 #include "sandbox/marks.hpp"
@@ -26,6 +27,7 @@ struct RunRecord {
   std::chrono::sys_seconds since{};
   std::chrono::sys_seconds renewed{};
   bool kept = false;  ///< what it leaves it leaves on purpose
+  network::ChangeNote change{};
 
   /// "inspect-1a2b3c4d-pve1"
   std::string pool() const;

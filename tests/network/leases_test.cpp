@@ -125,10 +125,24 @@ class LeasesOnNode : public ::testing::Test {
   std::vector<std::string> log_;
 };
 
+TEST(FairShare, leavesRangesToOthersButIsNeverNothing) {
+  EXPECT_EQ(fair_share(10, 252), 10U);
+  EXPECT_EQ(fair_share(10, 100), 6U);
+  EXPECT_EQ(fair_share(10, 15), 1U);
+  EXPECT_EQ(fair_share(10, 0), 0U);
+}
+
+TEST_F(LeasesOnNode, makesNoMoreSetsThanSamplesFit) {
+  with_process([this](Process& process) -> awaitable<void> {
+    co_await process.leases.prepare(parse_plan("auto"), "task", 3);
+    EXPECT_EQ(list("/zones").size(), 3U);
+  });
+}
+
 TEST_F(LeasesOnNode, makesATasksSetsWithOneApplyAndRemovesThemWithAnother) {
   with_process([this](Process& process) -> awaitable<void> {
     const auto plan = parse_plan("auto");
-    co_await process.leases.prepare(plan, "My task");
+    co_await process.leases.prepare(plan, "My task", 10);
     EXPECT_EQ(requests("PUT /cluster/sdn"), 1);
     EXPECT_EQ(list("/zones").size(), 10U);
     const auto ranges = cidrs();
@@ -137,7 +151,7 @@ TEST_F(LeasesOnNode, makesATasksSetsWithOneApplyAndRemovesThemWithAnother) {
       EXPECT_THAT(json::text_at(vnet, "vnet"), ::testing::MatchesRegex("myt[0-9]{3}v0"));
       EXPECT_EQ(json::text_at(vnet, "alias"), "[inspect-run-1a2b3c4d]");
     }
-    co_await process.leases.prepare(plan, "another");
+    co_await process.leases.prepare(plan, "another", 10);
     EXPECT_EQ(requests("PUT /cluster/sdn"), 1) << "they are there";
     co_await process.leases.remove_free();
     EXPECT_EQ(requests("PUT /cluster/sdn"), 2);
@@ -148,7 +162,7 @@ TEST_F(LeasesOnNode, makesATasksSetsWithOneApplyAndRemovesThemWithAnother) {
 TEST_F(LeasesOnNode, aSampleCostsNoRequest) {
   with_process([this](Process& process) -> awaitable<void> {
     const auto plan = parse_plan("auto");
-    co_await process.leases.prepare(plan, "");
+    co_await process.leases.prepare(plan, "", 10);
     control("reset");
     const auto first = co_await process.leases.lease(plan, "");
     const auto second = co_await process.leases.lease(plan, "");
@@ -183,8 +197,8 @@ TEST_F(LeasesOnNode, twoProcessesShareNoRange) {
     Process one{executor, test, run_id};
     Process other{executor, test, "00000000"};
     std::vector<awaitable<void>> work;
-    work.push_back(one.leases.prepare(parse_plan("auto"), "same"));
-    work.push_back(other.leases.prepare(parse_plan("auto"), "same"));
+    work.push_back(one.leases.prepare(parse_plan("auto"), "same", 10));
+    work.push_back(other.leases.prepare(parse_plan("auto"), "same", 10));
     co_await all(std::move(work));
     const auto ranges = test.cidrs();
     EXPECT_EQ(ranges.size(), 20U);
@@ -200,7 +214,7 @@ TEST_F(LeasesOnNode, twoProcessesShareNoRange) {
 TEST_F(LeasesOnNode, waitsForAFixedRangeInTheOrderOfAsking) {
   with_process([](Process& process) -> awaitable<void> {
     const auto plan = fixed_plan();
-    co_await process.leases.prepare(plan, "task");
+    co_await process.leases.prepare(plan, "task", 10);
     const auto set = co_await process.leases.lease(plan, "task");
     std::string order;
     auto wait = [](Process& from, const Plan& what, std::string& out,
@@ -227,8 +241,8 @@ TEST_F(LeasesOnNode, waitsForAFixedRangeInTheOrderOfAsking) {
 
 TEST_F(LeasesOnNode, replacesAnUnusedSetWhoseRangesAreInTheWay) {
   with_process([this](Process& process) -> awaitable<void> {
-    co_await process.leases.prepare(fixed_plan("lan"), "task");
-    co_await process.leases.prepare(fixed_plan("dmz"), "task");
+    co_await process.leases.prepare(fixed_plan("lan"), "task", 10);
+    co_await process.leases.prepare(fixed_plan("dmz"), "task", 10);
     EXPECT_THAT(cidrs(), ElementsAre("10.1.0.0/24"));
     EXPECT_EQ(json::text_at(list("/vnets").at(0), "alias"), "dmz [inspect-run-1a2b3c4d]");
   });
@@ -239,7 +253,7 @@ TEST_F(LeasesOnNode, refusesARangeOfAStrangerNamingFieldAndOwner) {
   with_process([](Process& process) -> awaitable<void> {
     std::optional<Error> failure;
     try {
-      co_await process.leases.prepare(fixed_plan(), "task");
+      co_await process.leases.prepare(fixed_plan(), "task", 10);
     } catch (const Error& error) {
       failure = error;
     }
@@ -257,7 +271,7 @@ TEST_F(LeasesOnNode, refusesARangeOfAStrangerNamingFieldAndOwner) {
 TEST_F(LeasesOnNode, waitsForARangeOfAnotherRun) {
   make_strangers_network("10.1.0.0/24", mark_alias("lan", "00000000"));
   with_process([this](Process& process) -> awaitable<void> {
-    co_await process.leases.prepare(fixed_plan(), "task");
+    co_await process.leases.prepare(fixed_plan(), "task", 10);
     EXPECT_THAT(log_, Contains(HasSubstr("10.1.0.0/24 on 127.0.0.1 is in use by VNet office")));
     auto end_other_run = [](const LeasesOnNode& test) -> awaitable<void> {
       co_await sleep_for(300ms);
@@ -277,7 +291,7 @@ TEST_F(LeasesOnNode, waitsForARangeOfAnotherRun) {
 TEST_F(LeasesOnNode, saysThatOthersChangesAreAppliedToo) {
   node_.call("POST", "/cluster/sdn/zones", "zone=office&type=simple");
   with_process([](Process& process) -> awaitable<void> {
-    co_await process.leases.prepare(fixed_plan(), "task");
+    co_await process.leases.prepare(fixed_plan(), "task", 10);
   });
   EXPECT_THAT(log_, Contains(HasSubstr("are applied with ours: zone office (new)")));
 }
@@ -291,7 +305,7 @@ TEST_F(LeasesOnNode, waitsForTheLocksHolder) {
       test.node_.call("DELETE", "/cluster/sdn/lock", "lock-token=" + of);
     };
     std::vector<awaitable<void>> work;
-    work.push_back(process.leases.prepare(fixed_plan(), "task"));
+    work.push_back(process.leases.prepare(fixed_plan(), "task", 10));
     work.push_back(release(*this, token));
     co_await all(std::move(work));
     EXPECT_EQ(list("/zones").size(), 1U);
@@ -302,7 +316,7 @@ TEST_F(LeasesOnNode, thatAreCancelledWhileTheyAreMadeLeaveNothing) {
   for (const auto after : {0ms, 20ms, 40ms, 80ms, 160ms}) {
     with_process([after](Process& process) -> awaitable<void> {
       try {
-        co_await with_deadline(process.leases.prepare(parse_plan("auto"), "task"),
+        co_await with_deadline(process.leases.prepare(parse_plan("auto"), "task", 10),
                                Deadline::after(after), "the test");
       } catch (const Error&) {
       }

@@ -108,6 +108,29 @@ TEST(CleanupChoice, byAgeIsOfRunsThatAreNotKnownToLive) {
   EXPECT_THAT(lines_of({.older = 4h}), ElementsAre("keep run aaaaaaaa: it lives"));
 }
 
+/// What a process leaves that dies between a zone and its first VNet, or with the SDN's lock.
+TEST(CleanupChoice, ofTheDeadIsWhatTheirRecordsSayThatTheyWereMaking) {
+  auto dead = record_of("dddddddd");
+  dead.record.change = network::ChangeNote::of("0a1b-2c old0z none0z");
+  const auto choice = choose(everything_there(), {dead}, {.dead = true}, life_then, noon);
+  ASSERT_EQ(choice.networks.size(), 2U);
+  EXPECT_EQ(text_of(choice.networks.back().what), "zone old0z");
+  EXPECT_THAT(choice.lock_tokens, ElementsAre("0a1b-2c"));
+  EXPECT_FALSE(choice.lock_may_be_lost);
+}
+
+TEST(CleanupChoice, breaksALockThatADeadRunMayHaveUnlessALivingOneMay) {
+  auto dead = record_of("dddddddd");
+  auto alive = record_of("aaaaaaaa");
+  dead.record.change.asked = true;
+  const auto breaks = [&] {
+    return choose({}, {dead, alive}, {.dead = true}, life_then, noon).lock_may_be_lost;
+  };
+  EXPECT_TRUE(breaks());
+  alive.record.change.token = "0a1b-2c";
+  EXPECT_FALSE(breaks());
+}
+
 TEST(CleanupChoice, ofEverythingIsAlsoWhatHasNoRun) {
   const auto lines = lines_of({.everything = true});
   EXPECT_EQ(lines.size(), 13U);

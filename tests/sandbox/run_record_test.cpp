@@ -38,6 +38,10 @@ TEST(RunRecords, surviveTheWayThroughAPool) {
 
 TEST(RunRecords, areReadableForPeople) {
   EXPECT_EQ(record_of_alice().pool(), "inspect-1a2b3c4d-pve-1");
+  auto changing = record_of_alice();
+  changing.change = {.token = "0A1b-2c", .zones = {pve::ZoneId::parse("px001z")}};
+  EXPECT_THAT(changing.comment(), ::testing::HasSubstr(", SDN 0A1b-2c px001z, owner "));
+  EXPECT_EQ(RunRecord::of(changing.pool(), changing.comment())->change.text(), "0A1b-2c px001z");
   EXPECT_EQ(record_of_alice().comment(),
             "Proxmox Sandbox run 1a2b3c4d: since 2025-11-25T23:00:00Z, renewed "
             "2025-11-26T00:00:00Z, owner alice@desk, process 4711");
