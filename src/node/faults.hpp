@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <regex>
@@ -19,6 +20,7 @@ struct Fault {
     drop_after,   ///< it was done, the answer is lost
     delay,        ///< by `delay`, then as usual
     duplicate,    ///< done twice, answered once
+    call,         ///< `call`, then as usual; of a test in the node's own process
   };
   Action action = Action::answer;
   std::string pattern = ".*";  ///< regular expression for "METHOD PATH"
@@ -26,6 +28,7 @@ struct Fault {
   int status = 500;
   std::string message = "fault";
   std::chrono::milliseconds delay{0};
+  std::function<void()> call{};
 };
 
 /// The dials of a node for tests, and its counters.

@@ -397,6 +397,9 @@ awaitable<json::value> Server::Impl::run_faulty(const Route& route, Call& call,
     case Fault::Action::delay:
       co_await sleep_for(fault->delay);
       break;
+    case Fault::Action::call:
+      fault->call();
+      break;
     case Fault::Action::duplicate: {
       Call again = call;
       co_await run_handler(route, again);

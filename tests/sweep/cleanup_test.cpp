@@ -44,7 +44,7 @@ Round one_round(Lane& lane, int n, const Kind& kind) {
     // People then do it once more.
     if (const auto again = clean_up(lane)) round.mistakes.emplace_back(again->what());
   }
-  for (const auto& thing : lane.leftovers()) round.mistakes.push_back("left: " + thing);
+  for (const auto& thing : lane.leftovers()) round.mistakes.push_back(thing);
   return round;
 }
 

@@ -37,14 +37,14 @@ void check_end(Lane& lane, Ends& ends, const std::vector<std::string>& log) {
   } catch (const Error& error) {
     ends.mistakes.push_back(fmt::format("clean-up failed: {}", error.what()));
   }
-  for (const auto& thing : lane.leftovers()) ends.mistakes.push_back("left: " + thing);
+  for (const auto& thing : lane.leftovers()) ends.mistakes.push_back(thing);
 }
 
 }  // namespace
 
 void finish(Lane& lane, int n, const Kind& kind, Ends& ends, Round& round) {
   check_errors(kind.may_fail(n) ? kind.error : std::nullopt, ends);
-  check_end(lane, ends, Lane::log());
+  check_end(lane, ends, round_log());
   for (const auto& error : {ends.failure, ends.failure_of_end}) {
     if (error) round.end = fmt::format("{}: {}", name_of(error->kind), error->what());
   }

@@ -22,12 +22,13 @@ struct Kind {
   friend void PrintTo(const Kind& kind, std::ostream* out) { *out << kind.name; }
 };
 
+inline const Kind refused{"refused", "action=answer&message=refused&status=500", Errc::server};
+
 inline auto all_kinds() {
   const std::string answer = "action=answer&message=";
   const std::string lock = "can%27t+lock+file+%27%2Fvar%2Flock%2Fx.conf%27+-+got+timeout";
   return ::testing::Values(
-      Kind{"refused", answer + "refused&status=500", Errc::server},
-      Kind{"locked", answer + lock + "&status=500", Errc::busy},
+      refused, Kind{"locked", answer + lock + "&status=500", Errc::busy},
       Kind{"lostBefore", "action=drop_before", std::nullopt, true},
       Kind{"lostAfter", "action=drop_after", std::nullopt, true},
       Kind{"lostByTheProxy", answer + "timeout&status=596", std::nullopt},
