@@ -26,9 +26,8 @@ awaitable<void> work_in(sandbox::Sandbox& sandbox, const EvaluationTerms& terms)
   }
 }
 
-awaitable<void> live(sandbox::Run& run, const EvaluationTerms& terms, std::string sample,
-                     EvaluationErrors& errors) {
-  std::shared_ptr<sandbox::Sandbox> sandbox;
+awaitable<void> begin(sandbox::Run& run, const EvaluationTerms& terms, std::string sample,
+                      std::shared_ptr<sandbox::Sandbox>& sandbox, EvaluationErrors& errors) {
   try {
     auto place = co_await run.take_place(terms.spec, "evaluation", sample);
     sandbox = co_await run.bring_up(terms.spec, "evaluation", sample, std::move(place));
@@ -36,8 +35,25 @@ awaitable<void> live(sandbox::Run& run, const EvaluationTerms& terms, std::strin
   } catch (const Error& error) {
     errors.samples.push_back(error);
   }
+}
+
+awaitable<void> end(std::shared_ptr<sandbox::Sandbox>& sandbox, EvaluationErrors& errors) {
   try {
     if (sandbox) co_await sandbox->destroy();
+  } catch (const Error& error) {
+    errors.ends.push_back(error);
+  }
+}
+
+awaitable<void> live(sandbox::Run& run, const EvaluationTerms& terms, std::string sample,
+                     EvaluationErrors& errors) {
+  std::shared_ptr<sandbox::Sandbox> sandbox;
+  co_await with_cleanup(begin(run, terms, sample, sandbox, errors), end(sandbox, errors));
+}
+
+awaitable<void> end(sandbox::Run& run, EvaluationErrors& errors) {
+  try {
+    co_await run.sweep(true);
   } catch (const Error& error) {
     errors.ends.push_back(error);
   }
@@ -59,12 +75,7 @@ awaitable<EvaluationErrors> evaluate(asio::thread_pool& pool, sandbox::Environme
   for (int i = 1; i <= terms.samples; ++i) {
     samples.push_back(live(run, terms, std::to_string(i), errors));
   }
-  co_await all(std::move(samples));
-  try {
-    co_await run.sweep(true);
-  } catch (const Error& error) {
-    errors.ends.push_back(error);
-  }
+  co_await with_cleanup(all(std::move(samples)), end(run, errors));
   co_return errors;
 }
 

@@ -33,7 +33,7 @@ struct EvaluationErrors {
 };
 
 /// One evaluation as Inspect has it run by the adapter (python/proxmoxsandbox): the task's start,
-/// in each sample a command, and the ends, whatever became of the rest.
+/// in each sample a command, and the ends, whatever became of the rest, a cancellation too.
 awaitable<EvaluationErrors> evaluate(asio::thread_pool& pool, sandbox::Environment environment,
                                      EvaluationTerms terms);
 

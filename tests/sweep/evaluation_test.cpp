@@ -14,6 +14,10 @@
 #include "sweep/swept_node.hpp"
 #include "sweep/willing_guest.hpp"
 
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/post.hpp>
+
 #include <atomic>
 #include <csignal>
 #include <fstream>
@@ -198,6 +202,48 @@ INSTANTIATE_TEST_SUITE_P(Requests, EvaluationSweep,
                                            Kind{"lostAfter", "action=drop_after", {}},
                                            Kind{"delayed", "action=delay&delay_ms=50", {}}),
                          name_of_kind);
+
+// --- the evaluation is cancelled -----------------------------------------------------------------
+
+/// Whether it was cancelled; `cancel` cancels it.
+bool is_cancelled(asio::io_context& io, asio::cancellation_signal& cancel, Servers& servers,
+                  Round& round) {
+  std::exception_ptr failure;
+  auto work = evaluate(servers.pool(), servers.environment(),
+                       {.spec = world(built_in, 1), .samples = samples});
+  const auto done = [&](std::exception_ptr error, const EvaluationErrors& errors) {
+    failure = error;
+    for (const auto& end : errors.ends) round.mistakes.emplace_back(end.what());
+  };
+  asio::co_spawn(io, std::move(work), asio::bind_cancellation_slot(cancel.slot(), done));
+  io.run();
+  if (failure && !is_cancellation(failure)) std::rethrow_exception(failure);
+  return failure != nullptr;
+}
+
+Round cancel_evaluation(Servers& servers, int n) {
+  Round round;
+  asio::io_context io{1};
+  asio::cancellation_signal cancel;
+  servers.arm(n, std::function<void()>{[&] {
+                asio::post(io, [&] { cancel.emit(asio::cancellation_type::terminal); });
+              }});
+  if (is_cancelled(io, cancel, servers, round)) round.end = "cancelled";
+  round.requests = servers.disarm();
+  for (const auto& thing : run(clean_up_the_dead(servers, round))) {
+    round.mistakes.push_back("left: " + thing);
+  }
+  servers.add_leftovers(round.mistakes);
+  return round;
+}
+
+TEST(CancelledEvaluation, leavesNothingWhereverItIsCancelled) {
+  const auto rounds = sweep([]() -> OneRound {
+    const auto servers = std::make_shared<Servers>();
+    return [servers](int n) { return cancel_evaluation(*servers, n); };
+  });
+  EXPECT_GE(report(rounds), 140) << "so many requests are there at least";
+}
 
 // --- the evaluation is killed --------------------------------------------------------------------
 
