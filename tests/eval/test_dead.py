@@ -19,7 +19,11 @@ from .conftest import Node, bring_up, take_down
 
 # What a guest does to itself a second later, and what is said of it then.
 DEATHS = {
-    "agent": ("kill -STOP $(pidof qemu-ga)", "does not answer, though the VM runs"),
+    "agent": (
+        "while sleep .2; do echo stuck >/dev/ttyS0; done & kill -STOP $(pidof qemu-ga)",
+        "\n  console: stuck",
+    ),
+    # Its last words were said before somebody listened.
     "panicked": (
         "echo 1 >/proc/sys/kernel/sysrq; echo c >/proc/sysrq-trigger",
         "does not answer, though the VM runs",
