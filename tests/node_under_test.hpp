@@ -113,12 +113,27 @@ class RawClient {
       asio::read(stream_, asio::dynamic_buffer(buffer_),
                  asio::transfer_exactly(length - buffer_.size()), error);
     }
-    out.body = buffer_.substr(0, length);
-    buffer_.erase(0, length);
+    out.body = take(length);
     return out;
   }
 
+  /// The next `count` bytes; fewer when the server closed.
+  std::string read(std::size_t count) {
+    boost::system::error_code error;
+    if (buffer_.size() < count) {
+      asio::read(stream_, asio::dynamic_buffer(buffer_),
+                 asio::transfer_exactly(count - buffer_.size()), error);
+    }
+    return take(count);
+  }
+
  private:
+  std::string take(std::size_t count) {
+    auto out = buffer_.substr(0, count);
+    buffer_.erase(0, count);
+    return out;
+  }
+
   asio::io_context io_;
   asio::ssl::context context_{asio::ssl::context::tls_client};
   asio::ssl::stream<asio::ip::tcp::socket> stream_{io_, context_};

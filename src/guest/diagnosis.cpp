@@ -121,6 +121,17 @@ std::optional<Silence::Time> Silence::end_of(
   return since_ ? std::optional{*since_ + patience} : std::nullopt;
 }
 
+bool is_time_to_listen(const Sight& sight, const Silence& silence,
+                       std::chrono::steady_clock::duration patience, Silence::Time now) {
+  if (sight.reach != Sight::Reach::vm || !sight.there || !sight.status.running) return false;
+  if (std::ranges::find(halted_states, sight.status.qmp_status, &HaltedState::qmp_status) !=
+      halted_states.end()) {
+    return false;
+  }
+  return silence.misses() > 0 && silence.lasting(now) >= patience - listening_time &&
+         !is_passing(sight.status);
+}
+
 std::optional<Error> cause_of_death(const Sight& sight, const Silence& silence,
                                     std::chrono::steady_clock::duration patience, Silence::Time now,
                                     const VmWords& vm) {

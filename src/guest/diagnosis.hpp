@@ -64,6 +64,14 @@ struct VmWords {
   std::string console_url;  ///< may be empty
 };
 
+/// Before the end of its patience with a silent guest a watch listens so long to the console.
+constexpr std::chrono::milliseconds listening_time{2500};
+
+/// Whether it is time to listen to the VM's console: its guest will soon have been silent for
+/// `patience`, and prints perhaps why. A halted VM prints nothing any more.
+bool is_time_to_listen(const Sight& sight, const Silence& silence,
+                       std::chrono::steady_clock::duration patience, Silence::Time now);
+
 /// Error{unavailable} that says what the VM died of; nothing as long as it may be alive.
 ///
 /// What QEMU or the server says for certain (stopped, deleted, panicked) counts at once. Silence

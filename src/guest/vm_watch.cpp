@@ -1,6 +1,9 @@
 #include "guest/vm_watch.hpp"
 
+#include "guest/console_text.hpp"
+#include "pve/console.hpp"
 #include "pve/nodes.hpp"
+#include "support/log.hpp"
 
 #include <algorithm>
 #include <utility>
@@ -24,6 +27,8 @@ constexpr auto overdue_pause = 1s;
 constexpr auto look_limit = 2s;
 /// Sooner, so that both are known to be silent at the end of a look.
 constexpr auto list_limit = 1500ms;
+/// Of a chatty console; the last lines are all that is told.
+constexpr std::size_t most_printed = 16u << 10;
 
 SteadyTime now() {
   return std::chrono::steady_clock::now();
@@ -143,16 +148,26 @@ awaitable<void> VmWatch::watch(std::function<awaitable<void>(pve::CallOptions)> 
     began = std::max<SteadyTime>(began, ended - waited);
     silence_.missed(began, ended);
   }
-  if (auto death = co_await look(began)) throw *death;
+  if (auto death = co_await look(began, ended)) throw *death;
   if (failure->kind == Errc::timeout) failure->kind = Errc::unreachable;
   throw *failure;
 }
 
 awaitable<void> VmWatch::look_while_it_hangs(std::shared_ptr<Request> request) {
+  co_await keep_looking(request, true);
+  std::vector<awaitable<void>> both;
+  both.push_back(listen(Deadline{*console_.silence}));
+  both.push_back(keep_looking(request, false));
+  co_await all(std::move(both));
+}
+
+/// Of all requests that hang, the first to see that it is time has the listener beside it.
+awaitable<void> VmWatch::keep_looking(std::shared_ptr<Request> request, bool until_listening) {
   SteadyTime::duration pause = first_pause;
   SteadyTime last{};
   for (;;) {
     co_await sleep_for(tick);
+    if (until_listening && takes_up_listening()) co_return;
     const bool hangs = request->sent && now() - *request->sent >= hangs_after;
     const auto end = silence_.end_of(patience_);
     const bool overdue = end && now() >= *end;
@@ -160,7 +175,7 @@ awaitable<void> VmWatch::look_while_it_hangs(std::shared_ptr<Request> request) {
         last + (overdue ? std::min<SteadyTime::duration>(pause, overdue_pause) : pause);
     if (!(hangs || overdue) || now() < next) continue;
     last = now();
-    if (auto death = co_await look(request->sent.value_or(last))) {
+    if (auto death = co_await look(request->sent.value_or(last), last - overdue_pause)) {
       request->ended_by_us = true;
       throw *death;
     }
@@ -169,17 +184,47 @@ awaitable<void> VmWatch::look_while_it_hangs(std::shared_ptr<Request> request) {
   }
 }
 
-/// Many requests to a guest look at once: those that had to wait for their turn share one look.
-awaitable<std::optional<Error>> VmWatch::look(SteadyTime began) {
-  const auto asked = now();
+bool VmWatch::takes_up_listening() {
+  const auto silence = silence_.end_of(patience_);
+  if (console_.silence != silence) console_ = {.silence = silence};
+  if (console_.had_listener) return false;
+  return console_.had_listener = is_time_to_listen(sight_, silence_, patience_, now());
+}
+
+/// What goes wrong here is no news: what the VM died of is told without its console.
+awaitable<void> VmWatch::listen(Deadline limit) {
+  const auto print = [this](std::string_view bytes) {
+    auto& printed = console_.printed;
+    printed += bytes;
+    if (printed.size() > most_printed) printed.erase(0, printed.size() - most_printed);
+  };
+  try {
+    co_await pve::console::listen(client_, vm_, print, limit);
+  } catch (const Error& error) {
+    log::debug("no console of {}: {}", words_.text, error.what());
+  } catch (...) {
+    // Its request has ended; there may be another to go on with.
+    console_.had_listener = false;
+    throw;
+  }
+}
+
+/// Many requests to a guest look at once: a look that began after `since` serves them all. Not for
+/// economy alone: while commands hang in two of the server's three workers, and the next ones take
+/// their places, a look for each would wait behind them and tell the last ones late.
+awaitable<std::optional<Error>> VmWatch::look(SteadyTime began, SteadyTime since) {
   const auto turn = co_await one_look_.acquire();
-  if (last_look_ < asked) {
+  if (last_look_ < since) {
     const auto started = now();
     sight_ = co_await see();
     last_look_ = started;
     silence_.looked(sight_.reach, began, now());
   }
-  co_return cause_of_death(sight_, silence_, patience_, now(), words_);
+  auto death = cause_of_death(sight_, silence_, patience_, now(), words_);
+  if (death && console_.silence && console_.silence == silence_.end_of(patience_)) {
+    for (const auto& line : last_lines(console_.printed)) death->hint += "\n  console: " + line;
+  }
+  co_return death;
 }
 
 awaitable<Sight> VmWatch::see() const {

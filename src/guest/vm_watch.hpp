@@ -13,6 +13,10 @@ namespace px::guest {
 /// Watches over the requests to one VM's guest: when one fails for no reason of the guest's, or
 /// hangs, it looks at the VM, and ends the request with what the VM died of. As long as requests
 /// are answered it sends none itself.
+///
+/// Of a guest that falls silent it also tells what its serial console prints, as far as there is
+/// one, the caller may see it and nobody else has it open. It types nothing: a guest that is silent
+/// for seconds may be alive, and is none of ours to act upon.
 class VmWatch {
  public:
   /// So long may a guest be silent in which commands run: who waits for one is told within 10 s.
@@ -34,10 +38,19 @@ class VmWatch {
     std::optional<SteadyTime> sent;
     bool ended_by_us = false;
   };
+  /// What was listened to in one silence.
+  struct Console {
+    std::optional<SteadyTime> silence{};  ///< when our patience with it ends, which names it
+    bool had_listener = false;            ///< or has one
+    std::string printed{};
+  };
 
   awaitable<void> watch(std::function<awaitable<void>(pve::CallOptions)> request);
   awaitable<void> look_while_it_hangs(std::shared_ptr<Request> request);
-  awaitable<std::optional<Error>> look(SteadyTime began);
+  awaitable<void> keep_looking(std::shared_ptr<Request> request, bool until_listening);
+  bool takes_up_listening();
+  awaitable<void> listen(Deadline limit);
+  awaitable<std::optional<Error>> look(SteadyTime began, SteadyTime since);
   awaitable<Sight> see() const;
 
   pve::Client& client_;
@@ -48,6 +61,7 @@ class VmWatch {
   Sight sight_;
   SteadyTime last_look_{};
   Semaphore one_look_{1};
+  Console console_;
 };
 
 template <class T>

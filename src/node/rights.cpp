@@ -75,6 +75,8 @@ constexpr std::array rights{
     Right{"POST", "/nodes/{node}/qemu/{vmid}/status/reset", vm, "VM.PowerMgmt"},
     Right{"POST", "/nodes/{node}/qemu/{vmid}/status/suspend", vm, "VM.PowerMgmt"},
     Right{"POST", "/nodes/{node}/qemu/{vmid}/status/resume", vm, "VM.PowerMgmt"},
+    Right{"POST", "/nodes/{node}/qemu/{vmid}/termproxy", vm, "VM.Console"},
+    Right{"GET", "/nodes/{node}/qemu/{vmid}/vncwebsocket", vm, "VM.Console"},
     Right{"GET", "/nodes/{node}/qemu/{vmid}/snapshot", vm, "VM.Audit"},
     Right{"POST", "/nodes/{node}/qemu/{vmid}/snapshot", vm, "VM.Snapshot"},
     Right{"DELETE", "/nodes/{node}/qemu/{vmid}/snapshot/{snapname}", vm, "VM.Snapshot"},

@@ -82,6 +82,15 @@ class Call {
 /// What is wrong with a value, in Proxmox VE's words, or nothing.
 std::string value_problem(const Param& param, const std::string& value);
 
+/// The other end of a request that became a WebSocket.
+class Messages {
+ public:
+  virtual ~Messages() = default;
+  /// The next message, at most 128 KiB; nothing once the client has closed or is gone.
+  virtual awaitable<std::optional<std::string>> receive() = 0;
+  virtual awaitable<void> send(std::string bytes) = 0;
+};
+
 using Handler = std::function<awaitable<json::value>(Call&)>;
 
 struct Route {
@@ -96,6 +105,8 @@ struct Route {
   bool takes_file = false;
   /// Works without a login.
   bool open = false;
+  /// What follows the handler when the client asked for a WebSocket; the last end of it closes.
+  std::function<awaitable<void>(Call&, Messages&)> conversation{};
 };
 
 class Router {

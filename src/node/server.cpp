@@ -3,6 +3,7 @@
 #include "node/certificate.hpp"
 #include "node/request.hpp"
 #include "node/rights.hpp"
+#include "node/websocket.hpp"
 #include "support/bytes.hpp"
 #include "support/log.hpp"
 
@@ -52,6 +53,8 @@ struct Answer {
   bool close = false;
   bool is_protected = false;
   bool dropped = false;  ///< a fault: no answer at all
+  /// Instead of the answer, when the client asks for a WebSocket.
+  std::function<awaitable<void>(Messages&)> conversation{};
 };
 
 /// The message's first line, as the bytes of a status line: Latin-1, no control characters.
@@ -431,6 +434,11 @@ awaitable<Answer> Server::Impl::act(Head& head, Values given) {
     if (head.call.total) body["total"] = *head.call.total;
     if (head.extjs) body["success"] = 1;
     answer = answer_json(std::move(body), route.is_protected);
+    if (route.conversation) {
+      answer.conversation = [&route, call = head.call](Messages& messages) mutable {
+        return route.conversation(call, messages);
+      };
+    }
   } catch (const ApiError& error) {
     failure = error;
   } catch (const Error& error) {
@@ -505,6 +513,10 @@ awaitable<bool> Server::Impl::serve_one(Connection& connection, int served) {
     answer = answer_error(e);
   }
   if (answer.dropped) co_return false;
+  if (answer.conversation && asks_for_websocket(parser.get())) {
+    co_await converse(connection.stream, parser.get(), std::move(answer.conversation));
+    co_return false;
+  }
   if (answer.status == 401) {
     const auto waited = std::chrono::steady_clock::now() - started;
     if (waited < options.refusal_delay) co_await sleep_for(options.refusal_delay - waited);

@@ -96,6 +96,7 @@ struct Client::State {
   awaitable<void> repeat(Call& call, json::value& data);
   awaitable<json::value> attempt(Call& call);
   awaitable<HttpResponse> authenticated(Call& call);
+  awaitable<std::unique_ptr<WebSocket>> open_socket(HttpRequest request);
   awaitable<json::value> data_of(HttpResponse response, const Call& call);
   void note_date(const HttpResponse& response);
 
@@ -189,6 +190,13 @@ awaitable<HttpResponse> Client::State::authenticated(Call& call) {
   }
 }
 
+awaitable<std::unique_ptr<WebSocket>> Client::State::open_socket(HttpRequest request) {
+  auto credentials = co_await session.credentials(request.method);
+  request.headers = std::move(credentials.headers);
+  ++requests[request.method];
+  co_return co_await connections.open_socket(std::move(request));
+}
+
 awaitable<json::value> Client::State::data_of(HttpResponse response, const Call& call) {
   const auto parse = [&] {
     boost::system::error_code broken;
@@ -244,6 +252,19 @@ awaitable<json::value> Client::post_stream(std::string path, std::string content
   call.request.stream = &body;
   call.request.fresh = true;
   return state_->run(std::move(call));
+}
+
+awaitable<std::unique_ptr<WebSocket>> Client::open_socket(std::string path, Params query,
+                                                          CallOptions options) {
+  auto call = make_call("GET", std::move(path), query, std::move(options));
+  try {
+    co_return co_await with_deadline(state_->open_socket(std::move(call.request)),
+                                     call.options.deadline, call.options.doing);
+  } catch (Error& error) {
+    error.method = "GET";
+    error.path = call.path;
+    throw;
+  }
 }
 
 awaitable<void> Client::close() {

@@ -88,6 +88,11 @@ class Client {
   awaitable<json::value> post_stream(std::string path, std::string content_type, BodySource& body,
                                      CallOptions options);
 
+  /// A GET that becomes a WebSocket. The deadline and the login are as with other calls; nothing is
+  /// sent twice. Errors name no query: there is a ticket in it.
+  awaitable<std::unique_ptr<WebSocket>> open_socket(std::string path, Params query,
+                                                    CallOptions options);
+
   /// Closes the connections. Calls under way go on; later ones open new connections.
   awaitable<void> close();
 

@@ -1,5 +1,7 @@
 #include "pve/connection.hpp"
 
+#include "pve/upgrade.hpp"
+#include "pve/wire.hpp"
 #include "support/bytes.hpp"
 
 #include <boost/asio/connect.hpp>
@@ -11,7 +13,6 @@
 #include <boost/asio/ssl/stream.hpp>
 #include <boost/asio/ssl/verify_context.hpp>
 #include <boost/asio/write.hpp>
-#include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http/error.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/read.hpp>
@@ -23,9 +24,7 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
-#include <cerrno>
 #include <deque>
-#include <sys/socket.h>
 
 namespace px::pve {
 
@@ -60,30 +59,6 @@ std::string fingerprint_of(X509* certificate) {
   std::copy_n(digest.begin(), size, bytes.begin());
   return to_hex(bytes);
 }
-
-/// What OpenSSL thought of the server's certificate.
-struct Verdict {
-  int error = X509_V_OK;
-  std::string fingerprint;  ///< of the server's own certificate
-};
-
-/// One TLS connection.
-struct Wire {
-  Wire(const asio::any_io_executor& executor, ssl::context& context) : stream{executor, context} {}
-
-  ssl::stream<tcp::socket> stream;
-  beast::flat_buffer buffer;
-  Verdict verdict;
-  int served = 0;
-  SteadyTime idle_since{};
-
-  /// False when the server has closed, or says something unasked.
-  bool is_quiet() {
-    char byte = 0;
-    const auto got = ::recv(stream.next_layer().native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    return got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
-  }
-};
 
 Error certificate_error(const Verdict& verdict, const std::string& host) {
   Error error{Errc::tls, fmt::format("the certificate of {} is not trusted: {}", host,
@@ -143,6 +118,14 @@ Error network_error(const error_code& code) {
     return Error{Errc::protocol, fmt::format("the answer is no HTTP: {}", code.message())};
   }
   return Error{Errc::unreachable, code.message()};
+}
+
+/// Once the handshake is through, trouble in the TLS layer is a torn connection.
+Error torn(const error_code& code) {
+  auto error = network_error(code);
+  if (error.kind == Errc::tls) error.kind = Errc::unreachable;
+  error.hint.clear();
+  return error;
 }
 
 /// A server that restarts, or sheds connections: another attempt may get through.
@@ -428,10 +411,7 @@ awaitable<HttpResponse> ConnectionPool::send(const HttpRequest& request) {
     response = co_await state->exchange(*wire, request, sent);
   } catch (const system_error& e) {
     if (e.code() == asio::error::operation_aborted) throw;
-    failure = network_error(e.code());
-    // Once the handshake is through, trouble in the TLS layer is a torn connection.
-    if (failure->kind == Errc::tls) failure->kind = Errc::unreachable;
-    failure->hint.clear();
+    failure = torn(e.code());
   } catch (const Error& e) {
     failure = e;
   }
@@ -442,6 +422,24 @@ awaitable<HttpResponse> ConnectionPool::send(const HttpRequest& request) {
   }
   if (!request.fresh) state->give_back(std::move(wire), response);
   co_return response;
+}
+
+awaitable<std::unique_ptr<WebSocket>> ConnectionPool::open_socket(HttpRequest request) {
+  const auto state = state_;
+  auto wire = co_await state->open();
+  request.headers.insert(request.headers.end(), state->extra_headers.begin(),
+                         state->extra_headers.end());
+  std::optional<Error> failure;
+  try {
+    co_return co_await upgrade(std::move(wire), std::move(request), state->where());
+  } catch (const system_error& e) {
+    if (e.code() == asio::error::operation_aborted) throw;
+    failure = torn(e.code());
+  } catch (const Error& e) {
+    failure = e;
+  }
+  failure->host = state->where();
+  throw *std::move(failure);
 }
 
 void ConnectionPool::close_idle() {

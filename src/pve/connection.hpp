@@ -1,6 +1,7 @@
 #pragma once
 #include "pve/body_source.hpp"
 #include "pve/instance.hpp"
+#include "pve/websocket.hpp"
 #include "support/async.hpp"
 
 #include <chrono>
@@ -12,7 +13,7 @@
 #include <vector>
 
 /// HTTPS to one server: single requests, and the pool of connections kept alive between them.
-/// The only client-side file that knows Beast is connection.cpp.
+/// The only client-side files that know Beast are connection.cpp and websocket.cpp.
 namespace px::pve {
 
 using Headers = std::vector<std::pair<std::string, std::string>>;
@@ -69,6 +70,10 @@ class ConnectionPool {
 
   /// Sends one request, on a kept connection where that is safe. Any answer is a result.
   awaitable<HttpResponse> send(const HttpRequest& request);
+
+  /// Makes a GET a WebSocket, on a connection of its own. Errors beside those of send(): what
+  /// classify() makes of an answer that is no 101.
+  awaitable<std::unique_ptr<WebSocket>> open_socket(HttpRequest request);
 
   /// Closes idle connections. Requests under way go on.
   void close_idle();

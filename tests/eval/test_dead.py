@@ -19,7 +19,11 @@ from .conftest import Node, bring_up, take_down
 
 # What a guest does to itself a second later, and what is said of it then.
 DEATHS = {
-    "agent": ("kill -STOP $(pidof qemu-ga)", "does not answer, though the VM runs"),
+    "agent": (
+        "while sleep .2; do echo stuck >/dev/ttyS0; done & kill -STOP $(pidof qemu-ga)",
+        "\n  console: stuck",
+    ),
+    # Its last words were said before somebody listened.
     "panicked": (
         "echo 1 >/proc/sys/kernel/sysrq; echo c >/proc/sysrq-trigger",
         "does not answer, though the VM runs",
@@ -47,15 +51,18 @@ def test_a_dead_vm_is_told_from_a_failed_command(node: Node) -> None:
     spec = config()
     environments = bring_up(spec)
     said: dict[str, str] = {}
+    plain: dict[str, float] = {}
     took: dict[str, float] = {}
 
     async def die(name: str, vm: ProxmoxSandboxEnvironment) -> None:
-        assert (await vm.exec(["sh", "-c", "exit 7"])).returncode == 7
+        begun = time.monotonic()
+        assert (await vm.exec(["sh", "-c", "sleep 1; exit 7"])).returncode == 7
         started = time.monotonic()
+        plain[name] = started - begun
         with pytest.raises(SandboxUnavailableError) as told:
             rest = "; exit 1" if name == "full" else "; sleep 600"
             await vm.exec(["sh", "-c", f"sleep 1; {DEATHS[name][0]}{rest}"])
-        took[name] = time.monotonic() - started - 1
+        took[name] = time.monotonic() - started
         said[name] = str(told.value)
 
     async def work() -> None:
@@ -71,5 +78,7 @@ def test_a_dead_vm_is_told_from_a_failed_command(node: Node) -> None:
         said
     )
     assert all(f"({name})" in said[name] for name in DEATHS if name != "full"), said
-    # A second for a machine that has more to do.
-    assert max(took.values()) < 11, took
+    # What a command that fails takes, on a machine that may have more to do; filling a memory takes
+    # as long as it takes.
+    late = {name for name in DEATHS if name != "full" and took[name] > 10 + 3 * plain[name]}
+    assert not late, (took, plain)

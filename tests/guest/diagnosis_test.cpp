@@ -106,6 +106,37 @@ INSTANTIATE_TEST_SUITE_P(
             "the node of VM 101 (victim) on node pve1 does not answer"}),
     [](const auto& info) { return info.param.name; });
 
+struct ListenRow {
+  std::string name;
+  Sight sight;
+  Noted noted;
+  bool listens;
+};
+
+class TimeToListen : public ::testing::TestWithParam<ListenRow> {};
+
+TEST_P(TimeToListen, isShortBeforeTheEndOfThePatience) {
+  const auto& [name, sight, noted, listens] = GetParam();
+  const Silence::Time start{1h};
+  Silence silence;
+  for (const auto at : noted.misses) silence.missed(start, start + at);
+  EXPECT_EQ(is_time_to_listen(sight, silence, patience, start + noted.now), listens);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Row, TimeToListen,
+    ::testing::Values(
+        ListenRow{"aSilentGuest", running("running"), {{3s}, {}, 5500ms}, true},
+        ListenRow{"aGuestThatIsSilentForSeconds", running("running"), {{3s}, {}, 5499ms}, false},
+        ListenRow{"aGuestThatWasNotAsked", running("running"), {{}, {}, 1h}, false},
+        ListenRow{"aHaltedVm", running("guest-panicked"), long_silence, false},
+        ListenRow{"aPausedVm", running("paused"), long_silence, false},
+        ListenRow{"aVmThatIsBeingSaved", running("running", "snapshot"), long_silence, false},
+        ListenRow{"aStoppedVm", stopped, long_silence, false},
+        ListenRow{"aDeletedVm", {.there = false}, long_silence, false},
+        ListenRow{"aSilentServer", {.reach = Reach::server_silent}, long_silence, false}),
+    [](const auto& info) { return info.param.name; });
+
 TEST(Silence, endsWithAnAnswer) {
   const Silence::Time start{1h};
   Silence silence;

@@ -16,7 +16,9 @@ namespace px::sandbox {
 namespace {
 
 using namespace std::chrono_literals;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 /// Within which a dead VM is told of, by the patience with a guest and the machine's speed.
 constexpr auto told_within = px::testing::is_sanitized ? 20s : 10s;
@@ -47,6 +49,9 @@ class MortalGuest : public node::SimulatedGuest {
   std::string run_state(int /*vmid*/) override {
     const std::lock_guard lock{mutex_};
     return run_state_;
+  }
+  std::string console(int /*vmid*/) override {
+    return silent ? "\x1B[31m[ 9.1] Out of memory: Killed process 1 (init)\r\n" : "";
   }
 
  private:
@@ -95,7 +100,8 @@ class DyingVm : public ::testing::Test {
       co_await inner(sandbox->vms());
     };
     node_->end_of_task(
-        node_->call("POST", "/nodes/proxmox/qemu", "vmid=900&tags=victim&agent=1").text());
+        node_->call("POST", "/nodes/proxmox/qemu", "vmid=900&tags=victim&agent=1" + hardware_)
+            .text());
     node_->end_of_task(node_->call("POST", "/nodes/proxmox/qemu/900/template").text());
     px::testing::run(work(
         *this, fmt::format(R"({{"sdn_config": null, "vms_config": [{}]}})", fmt::join(vms, ", ")),
@@ -131,6 +137,7 @@ class DyingVm : public ::testing::Test {
   px::testing::TemporaryDirectory images_;
   std::shared_ptr<MortalGuest> guest_ = std::make_shared<MortalGuest>();
   std::optional<px::testing::NodeUnderTest> node_;
+  std::string hardware_;  ///< of the VMs
   asio::thread_pool pool_{1};
 };
 
@@ -167,6 +174,22 @@ TEST_F(DyingVm, isToldToHaveNoAgentAnyMore) {
       told([&] { guest_->silent = true; }),
       HasSubstr("the guest agent of VM 100 (victim0) on node proxmox does not answer, though "
                 "the VM runs (status running, qmpstatus running"));
+}
+
+TEST_F(DyingVm, isToldWithWhatItsConsolePrints) {
+  hardware_ = "&serial0=socket";
+  EXPECT_THAT(told([&] { guest_->silent = true; }),
+              AllOf(HasSubstr("does not answer, though the VM runs"),
+                    HasSubstr("\n  console: [ 9.1] Out of memory: Killed process 1 (init)")));
+}
+
+TEST_F(DyingVm, isToldInTimeWhenItsConsoleIsSlow) {
+  hardware_ = "&serial0=socket";
+  node_->send("POST", "/_control/faults", {{"Content-Type", "application/x-www-form-urlencoded"}},
+              "action=delay&delay_ms=60000&pattern=POST+.*/termproxy&nth=1");
+  EXPECT_THAT(
+      told([&] { guest_->silent = true; }),
+      AllOf(HasSubstr("does not answer, though the VM runs"), Not(HasSubstr("console: ["))));
 }
 
 TEST_F(DyingVm, isToldToHaveLostItsServer) {

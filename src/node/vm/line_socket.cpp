@@ -14,6 +14,7 @@ namespace {
 
 /// A 48 MiB answer of the agent is 64 MiB of base64 (guest-facts section 2).
 constexpr std::size_t most_line = 96U << 20;
+constexpr std::size_t longest_piece = 4096;
 
 /// A cancelled operation throws as Asio does; one that ended because the socket was closed under it
 /// (QEMU is gone) is no cancellation, though Asio calls it so.
@@ -87,6 +88,16 @@ awaitable<std::string> LineSocket::read_line() {
   buffer_.erase(0, length);
   if (line.ends_with('\r')) line.pop_back();  // QEMU's monitor ends lines with CR LF
   co_return line;
+}
+
+awaitable<std::string> LineSocket::read_some() {
+  if (!buffer_.empty()) co_return std::exchange(buffer_, {});
+  std::string bytes(longest_piece, '\0');
+  boost::system::error_code error;
+  bytes.resize(co_await socket_.async_read_some(asio::buffer(bytes),
+                                                asio::redirect_error(asio::use_awaitable, error)));
+  if (error) raise(error, socket_.is_open());
+  co_return bytes;
 }
 
 }  // namespace px::node

@@ -9,7 +9,8 @@
 
 namespace px::node {
 
-/// A unix socket that carries one JSON text a line: QEMU's monitor and the guest agent.
+/// A unix socket of QEMU's: the monitor and the guest agent with one JSON text a line, or a serial
+/// port with any bytes.
 ///
 /// A cancelled read loses nothing: what had come stays in the buffer for the next one.
 class LineSocket {
@@ -26,6 +27,8 @@ class LineSocket {
   awaitable<void> write(std::string text);
   /// The next line, without its end. At most 96 MiB.
   awaitable<std::string> read_line();
+  /// What comes next, at most 4 KiB. Not beside read_line().
+  awaitable<std::string> read_some();
 
  private:
   std::filesystem::path path_;

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,6 +22,17 @@ class AgentPort {
   /// Error{rejected} with the agent's own text, Error{agent_down} when nobody answered in `limit`.
   virtual awaitable<json::value> call(std::string_view command, json::object arguments,
                                       std::chrono::milliseconds limit) = 0;
+};
+
+/// The outside of a running machine's serial port. As with QEMU, what the guest prints while nobody
+/// has it open is lost.
+class SerialPort {
+ public:
+  virtual ~SerialPort() = default;
+  /// The next bytes that the guest printed. Throws Error{unreachable} when the machine has ended.
+  virtual awaitable<std::string> read() = 0;
+  /// Bytes for the guest.
+  virtual awaitable<void> write(std::string bytes) = 0;
 };
 
 /// How long the agent's routes wait, as the real server does; tests shorten it.
@@ -80,6 +92,9 @@ class Machine {
   virtual void discard() = 0;
 
   virtual AgentPort& agent() = 0;
+  /// Opens serial port `number` (0..3), which must not outlive the machine. Of a second one at a
+  /// time nothing comes before the first one's end. Throws Error{unreachable} when there is none.
+  virtual awaitable<std::unique_ptr<SerialPort>> open_serial(int number) = 0;
 
   /// Puts `medium` into the CD drive `drive` (`scsi3`), or takes it out when it is empty.
   virtual awaitable<void> change_medium(const std::string& drive,

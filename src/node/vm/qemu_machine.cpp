@@ -24,10 +24,24 @@ json::array nodes_of(const std::vector<std::string>& drives) {
   return out;
 }
 
+class SerialSocket : public SerialPort {
+ public:
+  SerialSocket(const asio::any_io_executor& executor, std::filesystem::path path)
+      : socket_{executor, std::move(path)} {}
+
+  awaitable<void> connect() { return socket_.connect(); }
+  awaitable<std::string> read() override { return socket_.read_some(); }
+  awaitable<void> write(std::string bytes) override { return socket_.write(std::move(bytes)); }
+
+ private:
+  LineSocket socket_;
+};
+
 }  // namespace
 
 QemuMachine::QemuMachine(asio::any_io_executor executor, const QemuHost& host, int vmid)
-    : host_{host},
+    : executor_{executor},
+      host_{host},
       vmid_{vmid},
       qmp_{executor, run_file("qmp")},
       agent_{executor, run_file("qga")},
@@ -168,6 +182,12 @@ awaitable<void> QemuMachine::suspend() {
 awaitable<void> QemuMachine::resume() {
   co_await qmp_.call("cont");
   run_state_ = "running";
+}
+
+awaitable<std::unique_ptr<SerialPort>> QemuMachine::open_serial(int number) {
+  auto port = std::make_unique<SerialSocket>(executor_, run_file(fmt::format("serial{}", number)));
+  co_await port->connect();
+  co_return port;
 }
 
 MachineStatus QemuMachine::status() {

@@ -27,6 +27,7 @@ class QemuMachine : public Machine {
   awaitable<void> refresh() override;
   void discard() override;
   AgentPort& agent() override { return agent_; }
+  awaitable<std::unique_ptr<SerialPort>> open_serial(int number) override;
   awaitable<void> change_medium(const std::string& drive,
                                 const std::filesystem::path& medium) override;
   awaitable<void> plug_drive(const std::string& drive, const MachineSetup& setup) override;
@@ -51,6 +52,7 @@ class QemuMachine : public Machine {
   void forget_process() noexcept;
   Error failed_start();
 
+  asio::any_io_executor executor_;
   const QemuHost& host_;
   int vmid_;
   Qmp qmp_;

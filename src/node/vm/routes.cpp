@@ -4,6 +4,7 @@
 #include "node/vm/cloud_init_drive.hpp"
 #include "node/vm/cloud_init_routes.hpp"
 #include "node/vm/config_routes.hpp"
+#include "node/vm/console_routes.hpp"
 #include "node/vm/lifecycle_routes.hpp"
 #include "node/vm/nics.hpp"
 #include "node/vm/power_routes.hpp"
@@ -84,6 +85,7 @@ void add_vm_routes(Router& router, const VmServices& services) {
   std::make_shared<SnapshotRoutes>(services)->add_routes(router);
   std::make_shared<AgentRoutes>(services)->add_routes(router);
   std::make_shared<CloudInitRoutes>(services)->add_routes(router);
+  std::make_shared<ConsoleRoutes>(services)->add_routes(router);
 }
 
 }  // namespace px::node

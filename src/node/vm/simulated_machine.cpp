@@ -32,6 +32,26 @@ QemuHost pretended_host(int cores) {
   return host;
 }
 
+/// Asks its guest for what it prints; what is typed goes nowhere.
+class SimulatedSerial : public SerialPort {
+ public:
+  SimulatedSerial(SimulatedMachine& machine, SimulatedGuest& guest, int vmid)
+      : machine_{machine}, guest_{guest}, vmid_{vmid} {}
+
+  awaitable<std::string> read() override {
+    for (; machine_.status().running; co_await sleep_for(std::chrono::milliseconds{50})) {
+      if (auto printed = guest_.console(vmid_); !printed.empty()) co_return printed;
+    }
+    throw Error{Errc::unreachable, "End of file"};
+  }
+  awaitable<void> write(std::string /*bytes*/) override { co_return; }
+
+ private:
+  SimulatedMachine& machine_;
+  SimulatedGuest& guest_;
+  int vmid_;
+};
+
 }  // namespace
 
 ExecAnswer SimulatedGuest::run(SimulatedState& /*state*/, const std::vector<std::string>& /*argv*/,
@@ -44,6 +64,10 @@ bool SimulatedGuest::answers(int /*vmid*/) {
 }
 
 std::string SimulatedGuest::run_state(int /*vmid*/) {
+  return {};
+}
+
+std::string SimulatedGuest::console(int /*vmid*/) {
   return {};
 }
 
@@ -199,6 +223,10 @@ awaitable<void> SimulatedMachine::resume() {
   paused_ = false;
   agent_.pause(false);
   co_return;
+}
+
+awaitable<std::unique_ptr<SerialPort>> SimulatedMachine::open_serial(int /*number*/) {
+  co_return std::make_unique<SimulatedSerial>(*this, *simulation_.guest, state_.vmid);
 }
 
 MachineStatus SimulatedMachine::status() {

@@ -34,6 +34,8 @@ class SimulatedGuest {
   virtual bool answers(int vmid);
   /// What QEMU says of a VM that is switched on (`io-error`); empty = as the API left it.
   virtual std::string run_state(int vmid);
+  /// What a VM prints on its serial console, asked again and again while somebody looks at it.
+  virtual std::string console(int vmid);
 };
 
 struct Simulation {
@@ -102,6 +104,7 @@ class SimulatedMachine : public Machine {
   awaitable<void> refresh() override { co_return; }
   void discard() override {}
   AgentPort& agent() override { return agent_; }
+  awaitable<std::unique_ptr<SerialPort>> open_serial(int number) override;
   awaitable<void> change_medium(const std::string& drive,
                                 const std::filesystem::path& medium) override;
   awaitable<void> plug_drive(const std::string& drive, const MachineSetup& setup) override;
