@@ -3,6 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 FUZZ_SECONDS ?= 60
+SIZES ?= 10,30,100,300,1000
 # Images need root, for their files belong to several users.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 export PROXMOX_SANDBOX_IMAGES := $(CURDIR)/build/images
@@ -10,7 +11,7 @@ export PROXMOX_SANDBOX_COMMAND := $(CURDIR)/build/release/src/cli/proxmox-sandbo
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/build/release/src/cli:$(PATH)
 export NINJA_STATUS := [%f/%t] 
 
-.PHONY: help setup build program image small-image demo test lint bench endurance fuzz clean
+.PHONY: help setup build program image small-image demo test lint bench endurance scale fuzz clean
 
 help: ## This list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -46,6 +47,9 @@ bench: program small-image ## Measure requests, overhead and start times on a lo
 
 endurance: program small-image ## Half an hour of samples in real VMs with kills: what grows?
 	@$(PYTHON) bench/endurance.py build/endurance
+
+scale: program ## Measure how the provider grows, on simulated hosts with SIZES VMs in all
+	@$(PYTHON) bench/scale.py build/scale --sizes $(SIZES)
 
 fuzz: setup ## Fuzz the parsers of outside bytes, FUZZ_SECONDS each (60)
 	@tools/fuzz $(FUZZ_SECONDS)

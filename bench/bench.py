@@ -9,10 +9,7 @@ one connection by a client that checks nothing and remembers nothing.
 from __future__ import annotations
 
 import base64
-import http.client
-import json
 import os
-import ssl
 import statistics
 import sys
 import time
@@ -20,7 +17,6 @@ import uuid
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import anyio
 from anyio.to_thread import run_sync
@@ -29,6 +25,7 @@ from proxmoxsandbox._proxmox_sandbox_environment import ProxmoxSandboxEnvironmen
 from proxmoxsandbox.schema import ProxmoxSandboxEnvironmentConfig, VmConfig, VmSourceConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from bare import Bare
 from tests.eval.conftest import Node
 
 MIB = 1 << 20
@@ -49,68 +46,6 @@ CONFIG = ProxmoxSandboxEnvironmentConfig(
 TRUE_PROGRAM = (
     "umask 022\\0012command -v 'true' >/dev/null 2>&1\\0012exec 'true' <&8 8<&- 7>&-\\0012"
 )
-
-
-class Bare:
-    """The requests, and nothing else."""
-
-    def __init__(self, node: Node) -> None:
-        v = node.variables
-        context = ssl._create_unverified_context()
-        self.connection = http.client.HTTPSConnection(
-            v["PROXMOX_HOST"], int(v["PROXMOX_PORT"]), context=context
-        )
-        self.headers = {
-            "Authorization": f"PVEAPIToken={v['PROXMOX_TOKEN_ID']}={v['PROXMOX_TOKEN_SECRET']}",
-        }
-        self.root = f"/api2/json/nodes/{v['PROXMOX_NODE']}"
-        self.node = node
-
-    def ask(self, method: str, path: str, **values: Any) -> Any:
-        body = json.dumps(values) if values else None
-        headers = self.headers | ({"Content-Type": "application/json"} if values else {})
-        for attempt in (1, 2):
-            try:
-                self.connection.request(method, self.root + path, body, headers)
-                answer = self.connection.getresponse()
-                text = answer.read()
-                if answer.status != 200:
-                    raise RuntimeError(f"{method} {path}: {answer.status} {answer.reason}")
-                return json.loads(text)["data"]
-            except (http.client.RemoteDisconnected, ConnectionError):
-                # The server closes a connection that was idle or served a hundred requests.
-                self.connection.close()
-                if attempt == 2:
-                    raise
-
-    def finish(self, upid: str) -> None:
-        while self.ask("GET", f"/tasks/{quote(upid)}/status")["status"] != "stopped":
-            time.sleep(0.05)
-
-    def start(self, template: int) -> int:
-        """Clone, configure, start, and wait for the agent."""
-        vmid = int(self.node.ask("/api2/json/cluster/nextid"))
-        self.finish(self.ask("POST", f"/qemu/{template}/clone", newid=vmid))
-        settings = {"memory": 768, "cores": 2, "scsi1": "none,media=cdrom"}
-        self.ask("PUT", f"/qemu/{vmid}/config", **settings)
-        self.finish(self.ask("POST", f"/qemu/{vmid}/status/start", timeout=60))
-        while True:
-            try:
-                self.ask("POST", f"/qemu/{vmid}/agent/ping")
-                return vmid
-            except RuntimeError:
-                time.sleep(0.1)
-
-    def destroy(self, vmid: int) -> None:
-        self.finish(self.ask("POST", f"/qemu/{vmid}/status/stop"))
-        self.finish(self.ask("DELETE", f"/qemu/{vmid}"))
-
-    def run(self, vmid: int, command: list[str], program: str) -> None:
-        """A command by two requests, with more where it is not over yet."""
-        path = f"/qemu/{vmid}/agent"
-        pid = self.ask("POST", f"{path}/exec", **{"command": command, "input-data": program})["pid"]
-        while not self.ask("GET", f"{path}/exec-status?pid={pid}")["exited"]:
-            pass
 
 
 async def launch_words(vm: ProxmoxSandboxEnvironment) -> list[str]:
@@ -151,7 +86,14 @@ async def clean_up(environments: dict[str, Any]) -> None:
     await ProxmoxSandboxEnvironment.sample_cleanup("bench", CONFIG, environments, False)
 
 
-async def measure_starts(bare: Bare, template: int) -> None:
+def start_by_bare(bare: Bare, node: Node, template: int) -> int:
+    vmid = int(node.ask("/api2/json/cluster/nextid"))
+    bare.start(template, vmid)
+    bare.wait_for_agent(vmid)
+    return vmid
+
+
+async def measure_starts(bare: Bare, node: Node, template: int) -> None:
     """Turn and turn about, so that a busy moment hits both."""
     ours, boots, theirs = [], [], []
     for _ in range(BOOTS):
@@ -161,7 +103,7 @@ async def measure_starts(bare: Bare, template: int) -> None:
         boots.append(sample["default"].timings["agent"])
         await clean_up(sample)
         started = time.monotonic()
-        vmid = await run_sync(bare.start, template)
+        vmid = await run_sync(start_by_bare, bare, node, template)
         theirs.append(time.monotonic() - started)
         await run_sync(bare.destroy, vmid)
     one, base = statistics.median(ours), statistics.median(theirs)
@@ -206,9 +148,9 @@ async def measure(node: Node) -> None:
     await ProxmoxSandboxEnvironment.task_init("bench", CONFIG)
     listed = node.ask(f"/api2/json/nodes/{node.variables['PROXMOX_NODE']}/qemu")
     template = next(vm["vmid"] for vm in listed if vm.get("template"))
-    bare = Bare(node)
+    bare = Bare(node.variables)
     print(f"{'':42}{'median':>11} {'requests':>8}")
-    await measure_starts(bare, template)
+    await measure_starts(bare, node, template)
 
     (environments,) = await bring_up()
     vm: ProxmoxSandboxEnvironment = environments["default"]

@@ -41,6 +41,10 @@ struct Options {
   std::vector<std::string> nodes;  ///< of a simulated cluster
   std::optional<int> memory_gb;    ///< of a simulated node
   std::optional<int> cores;
+  std::optional<int> boot_ms;
+  std::optional<int> task_ms;
+  std::optional<int> tasks_at_once;
+  std::string output;
   std::string accelerator = "auto";
   bool simulated = false;
   bool control = false;
@@ -127,6 +131,21 @@ void print_exports(const Running& running) {
     fmt::print("export {}={}\n", name, quote(value));
 }
 
+/// Its commands print the same whatever they are.
+class TalkingGuest : public node::SimulatedGuest {
+ public:
+  explicit TalkingGuest(std::string output) : output_{std::move(output)} {}
+  node::ExecAnswer run(node::SimulatedState& /*state*/, const std::vector<std::string>& /*argv*/,
+                       const std::string& /*input*/) override {
+    node::ExecAnswer out;
+    out.output = output_;
+    return out;
+  }
+
+ private:
+  std::string output_;
+};
+
 node::NodeOptions to_node_options(const Options& options) {
   node::NodeOptions out;
   out.directory = options.directory;
@@ -139,6 +158,11 @@ node::NodeOptions to_node_options(const Options& options) {
     auto& simulation = out.simulation.emplace();
     if (options.memory_gb) simulation.memory = std::int64_t{*options.memory_gb} << 30;
     if (options.cores) simulation.cores = *options.cores;
+    simulation.guest = std::make_shared<TalkingGuest>(options.output);
+    if (options.boot_ms) simulation.boot_time = std::chrono::milliseconds{*options.boot_ms};
+    auto& pace = simulation.task_pace;
+    if (options.task_ms) pace.time = std::chrono::milliseconds{*options.task_ms};
+    if (options.tasks_at_once) pace.at_once = static_cast<std::size_t>(*options.tasks_at_once);
   }
   if (!options.nodes.empty())
     out.other_nodes.assign(options.nodes.begin() + 1, options.nodes.end());
@@ -215,8 +239,15 @@ void spawn_in_background(const Options& options) {
   if (options.simulated) words.emplace_back("--simulated");
   words.push_back(options.nodes.empty() ? "--name=" + options.name
                                         : fmt::format("--nodes={}", fmt::join(options.nodes, ",")));
-  if (options.memory_gb) words.push_back(fmt::format("--memory-gb={}", *options.memory_gb));
-  if (options.cores) words.push_back(fmt::format("--cores={}", *options.cores));
+  const auto add = [&words](std::string_view name, const std::optional<int>& value) {
+    if (value) words.push_back(fmt::format("--{}={}", name, *value));
+  };
+  add("memory-gb", options.memory_gb);
+  add("cores", options.cores);
+  add("boot-ms", options.boot_ms);
+  add("task-ms", options.task_ms);
+  add("tasks-at-once", options.tasks_at_once);
+  if (!options.output.empty()) words.push_back("--output=" + options.output);
   if (options.control) words.emplace_back("--control");
   std::vector<char*> argv;
   argv.reserve(words.size() + 1);
@@ -340,11 +371,16 @@ void add_node_command(CLI::App& app, int& exit_code) {
       ->check(CLI::Validator{node_name_problem, "NAME"})
       ->needs(simulated)
       ->excludes(name);
-  command->add_option("--memory-gb", options->memory_gb, "Simulated: GiB that each node has")
-      ->check(CLI::Range(1, 1 << 20))
-      ->needs(simulated);
-  command->add_option("--cores", options->cores, "Simulated: cores that each node has")
-      ->check(CLI::Range(1, 1 << 20))
+  const auto add_dial = [&](const char* name, std::optional<int>& value, int least,
+                            const char* text) {
+    command->add_option(name, value, text)->check(CLI::Range(least, 1 << 20))->needs(simulated);
+  };
+  add_dial("--memory-gb", options->memory_gb, 1, "Simulated: GiB that each node has");
+  add_dial("--cores", options->cores, 1, "Simulated: cores that each node has");
+  add_dial("--boot-ms", options->boot_ms, 0, "Simulated: from power-on to an answering agent");
+  add_dial("--task-ms", options->task_ms, 0, "Simulated: what each task takes");
+  add_dial("--tasks-at-once", options->tasks_at_once, 1, "Simulated: of each node; more wait");
+  command->add_option("--output", options->output, "Simulated: what each command in a guest prints")
       ->needs(simulated);
   command->add_flag("--control", options->control, "Serve counters and faults under /_control");
   auto* background = command->add_flag("--background", options->background,

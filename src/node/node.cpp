@@ -65,9 +65,9 @@ std::vector<std::string> node_names(const NodeOptions& options) {
 struct Member {
   Member(const asio::any_io_executor& executor, std::unique_ptr<State> given,
          const std::filesystem::path& shared, ClusterVms& cluster, const std::string& name,
-         VmHardware hardware)
+         VmHardware hardware, TaskPace pace)
       : state{std::move(given)},
-        tasks{executor, *state, name},
+        tasks{executor, *state, name, pace},
         storages{state->directory() / "storage", shared},
         vms{*state, storages, cluster, name, std::move(hardware)} {}
 
@@ -104,6 +104,7 @@ struct Node::Impl {
     const auto names = node_names(options);
     const auto& directory = options.directory;
     const auto shared = names.size() > 1 ? directory / "storage" / "shared" : "";
+    const auto pace = options.simulation ? options.simulation->task_pace : TaskPace{};
     std::vector<std::unique_ptr<Member>> out;
     for (const auto& name : names) {
       auto own_state = std::make_unique<State>(
@@ -111,7 +112,7 @@ struct Node::Impl {
           options.simulation ? State::Lasting::kill : State::Lasting::power_cut);
       auto vm_hardware = make_hardware(executor);
       out.push_back(std::make_unique<Member>(executor, std::move(own_state), shared, cluster_vms,
-                                             name, std::move(vm_hardware)));
+                                             name, std::move(vm_hardware), pace));
     }
     return out;
   }

@@ -57,8 +57,12 @@ std::string_view kind_of(const std::string& exit_status) {
 
 }  // namespace
 
-Tasks::Tasks(asio::any_io_executor executor, State& state, std::string node)
-    : executor_{std::move(executor)}, state_{state}, node_{std::move(node)} {
+Tasks::Tasks(asio::any_io_executor executor, State& state, std::string node, TaskPace pace)
+    : executor_{std::move(executor)},
+      state_{state},
+      node_{std::move(node)},
+      time_{pace.time},
+      turns_{pace.at_once} {
   load();
 }
 
@@ -77,14 +81,17 @@ std::string Tasks::start(std::string type, std::string id, std::string user, Wor
   tasks_.push_front(task);
   by_upid_.emplace(task->upid, task);
   remember(*task);
-  auto run = [](std::shared_ptr<Task> what, Work job) -> awaitable<void> {
-    co_await job(what->log);
-  };
   asio::co_spawn(
       executor_, run(task, std::move(work)),
       asio::bind_cancellation_slot(task->stop.slot(),
                                    [this, task](std::exception_ptr error) { end(task, error); }));
   return task->upid;
+}
+
+awaitable<void> Tasks::run(std::shared_ptr<Task> task, Work work) {
+  const auto turn = co_await turns_.acquire();
+  if (time_ > 0ms) co_await sleep_for(time_);
+  co_await work(task->log);
 }
 
 void Tasks::end(const std::shared_ptr<Task>& task, std::exception_ptr error) {

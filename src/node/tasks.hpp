@@ -5,6 +5,8 @@
 
 #include <boost/asio/cancellation_signal.hpp>
 
+#include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -29,13 +31,19 @@ class TaskLog {
   int warnings = 0;
 };
 
+/// How quick a simulated host is with its tasks; by default as quick as this machine.
+struct TaskPace {
+  std::chrono::milliseconds time{0};  ///< that each takes besides its work
+  std::size_t at_once = 1'000'000;    ///< of a node; the rest waits, in order
+};
+
 /// The node's tasks: UPIDs, logs, ends. Ended ones survive a restart; one that ran when the node
 /// died shows `unexpected status` afterwards, as with Proxmox VE.
 class Tasks {
  public:
   using Work = std::function<awaitable<void>(TaskLog&)>;
 
-  Tasks(asio::any_io_executor executor, State& state, std::string node);
+  Tasks(asio::any_io_executor executor, State& state, std::string node, TaskPace pace = {});
   ~Tasks();
 
   /// Starts `work` and returns the UPID. An exception's text becomes the exit status: that of an
@@ -71,6 +79,7 @@ class Tasks {
   };
 
   static json::object record_of(const Task& task);
+  awaitable<void> run(std::shared_ptr<Task> task, Work work);
   void end(const std::shared_ptr<Task>& task, std::exception_ptr error);
   void remember(const Task& task);
   void forget_old();
@@ -88,6 +97,8 @@ class Tasks {
   asio::any_io_executor executor_;
   State& state_;
   std::string node_;
+  std::chrono::milliseconds time_;
+  Semaphore turns_;
   std::uint32_t next_pid_ = 1;
   std::deque<std::shared_ptr<Task>> tasks_;  ///< the newest first
   std::unordered_map<std::string, std::shared_ptr<Task>> by_upid_;

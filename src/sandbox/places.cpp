@@ -213,13 +213,14 @@ awaitable<void> Places::look(const Demand& demand, std::chrono::seconds age) {
     } catch (const Error& error) {
       for (const auto& host : server->hosts()) set_aside(*host, error, began);
     }
-    if (terms_.on_change) terms_.on_change();
   };
   std::vector<awaitable<void>> work;
   for (const auto& server : demand.servers) {
-    if (server->is_connected() && server->health.is_well()) work.push_back(one(server));
+    const bool can_tell = server->is_connected() && server->health.is_well();
+    if (can_tell && !server->knows_room(age)) work.push_back(one(server));
   }
   co_await all(std::move(work));
+  if (terms_.on_change) terms_.on_change();
 }
 
 awaitable<void> Places::bring_back(const std::vector<std::shared_ptr<Server>>& servers) {

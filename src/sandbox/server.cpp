@@ -98,10 +98,15 @@ int Server::samples() const {
   return out;
 }
 
+bool Server::knows_room(std::chrono::seconds age) const {
+  const auto now = std::chrono::steady_clock::now();
+  return looked_at_room_ != SteadyTime{} && now - looked_at_room_ < age;
+}
+
 awaitable<void> Server::look_at_room(std::chrono::seconds age, std::vector<std::uint32_t> own) {
   const auto permit = co_await room_turn_.acquire();
+  if (knows_room(age)) co_return;
   const auto now = std::chrono::steady_clock::now();
-  if (looked_at_room_ != SteadyTime{} && now - looked_at_room_ < age) co_return;
   const auto seen = co_await pve::cluster::resources(client_);
   looked_at_room_ = now;
   for (const auto& host : hosts_) {

@@ -53,6 +53,8 @@ class Server : public std::enable_shared_from_this<Server> {
   /// Asks what its nodes have and who holds it, unless that was asked within `age`. `own`: VMs of
   /// samples of this process.
   awaitable<void> look_at_room(std::chrono::seconds age, std::vector<std::uint32_t> own);
+  /// Whether it was asked within `age`.
+  bool knows_room(std::chrono::seconds age) const;
 
   /// A VNet of the server that a card names by its alias, none of ours. Error{bad_input} names the
   /// card's field and the aliases that there are, `planned` ones too.

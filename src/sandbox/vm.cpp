@@ -425,7 +425,9 @@ awaitable<void> Vm::remove() {
     const auto mark = find_mark(config.get("description"));
     return mark && mark->object == object;
   };
-  co_await remove_vm(host_->client(), *vm_, text(), same, false, Deadline::after(task_limit));
+  const auto limit = Deadline::after(task_limit);
+  const auto turn = co_await with_deadline(host_->removals.acquire(), limit, "remove " + text());
+  co_await remove_vm(host_->client(), *vm_, text(), same, false, limit);
 }
 
 awaitable<bool> Vm::is_ours() {

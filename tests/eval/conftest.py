@@ -11,7 +11,7 @@ import ssl
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ class Node:
         self.directory = directory
         self.variables: dict[str, str] = {}
 
-    def start(self, port: int = 0, simulated: bool = False) -> None:
+    def start(self, port: int = 0, simulated: bool = False, options: Sequence[str] = ()) -> None:
         words = [
             COMMAND,
             "node",
@@ -46,6 +46,7 @@ class Node:
             "--control",
             "--background",
             *(["--simulated"] if simulated else []),
+            *options,
         ]
         lines = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout
         for line in lines.splitlines():

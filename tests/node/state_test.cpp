@@ -194,4 +194,25 @@ TEST(Tasks, endAsTheirWorkDoes) {
   EXPECT_EQ(ends[warned], "WARNINGS: 1");
 }
 
+TEST(Tasks, waitInOrderWhereTheirHostWorksAtFewAtOnce) {
+  const TemporaryDirectory directory;
+  State state{directory.path() / "node"};
+  asio::io_context io{1};
+  Tasks tasks{io.get_executor(), state, "proxmox", {.at_once = 2}};
+  int running = 0;
+  int most = 0;
+  std::vector<int> order;
+  for (int i = 0; i < 6; ++i) {
+    tasks.start("qmstart", "100", "root@pam", [&, i](TaskLog&) -> awaitable<void> {
+      most = std::max(most, ++running);
+      order.push_back(i);
+      co_await sleep_for(std::chrono::milliseconds{1});
+      --running;
+    });
+  }
+  io.run();
+  EXPECT_EQ(most, 2);
+  EXPECT_EQ(order, (std::vector{0, 1, 2, 3, 4, 5}));
+}
+
 }  // namespace

@@ -105,7 +105,7 @@ TEST_F(DeadRuns, costTheNextOneNothingWhenThereAreNone) {
                                                read_instances(test.home()).front(), RunId::make(),
                                                test.home()));
     co_await clean_up_after_the_dead(servers, test.home());
-    EXPECT_EQ(test.requests_without_polls(), 0);
+    EXPECT_EQ(test.node_.requests_without_polls(), 0);
   };
   px::testing::run(work(*this));
 }

@@ -284,5 +284,65 @@ TEST_F(Pools, tellInspectHowManySmallSamplesFit) {
   with_run([](sandbox::Run& run) -> awaitable<void> { EXPECT_EQ(co_await run.capacity(), 8 + 3); });
 }
 
+// --- many samples --------------------------------------------------------------------------------
+
+/// Brings so many samples up side by side, and removes them all.
+awaitable<void> live_and_die(sandbox::Run& run, int samples) {
+  const auto live = [&](int number) -> awaitable<void> {
+    const auto sandbox = co_await run.bring_up(sample_of(1, 1), "task", std::to_string(number));
+    co_await sandbox->destroy();
+  };
+  std::vector<awaitable<void>> work;
+  for (int i = 0; i < samples; ++i) work.push_back(live(i));
+  co_await all(std::move(work));
+}
+
+TEST_F(Pools, costAsManyRequestsForEachOfThirtySamplesAsForEachOfFive) {
+  px::testing::NodeUnderTest first{options_of("first", 64, 16)};
+  px::testing::NodeUnderTest second{options_of("second", 64, 16)};
+  add(first, "first");
+  add(second, "second");
+  with_run([&](sandbox::Run& run) -> awaitable<void> {
+    co_await run.prepare(sample_of(1, 1));
+    const auto count = [&] {
+      return first.requests_without_polls() + second.requests_without_polls();
+    };
+    const auto before = count();
+    co_await live_and_die(run, 5);
+    const auto of_five = count() - before;
+    co_await live_and_die(run, 30);
+    EXPECT_LE(count() - before - of_five, 6 * of_five);
+  });
+}
+
+TEST_F(Pools, haveAHostRemoveSixteenVmsAtOnceAtMost) {
+  auto options = options_of("pve", 64, 16);
+  options.simulation->task_pace.time = 50ms;
+  px::testing::NodeUnderTest node{std::move(options)};
+  add(node, "pve");
+  std::size_t most = 0;
+  with_run([&](sandbox::Run& run) -> awaitable<void> {
+    co_await run.prepare(sample_of(1, 1));
+    std::vector<std::shared_ptr<Sandbox>> sandboxes;
+    const auto start = [&](int number) -> awaitable<void> {
+      sandboxes.push_back(co_await run.bring_up(sample_of(1, 1), "task", std::to_string(number)));
+    };
+    std::vector<awaitable<void>> work;
+    for (int i = 0; i < 24; ++i) work.push_back(start(i));
+    co_await all(std::exchange(work, {}));
+    for (const auto& sandbox : sandboxes) work.push_back(sandbox->destroy());
+    const auto look = [&]() -> awaitable<void> {
+      for (;;) {
+        const auto tasks = node.call("GET", "/nodes/pve/tasks", "source=active&limit=100").data();
+        most = std::max(most, tasks.as_array().size());
+        co_await sleep_for(10ms);
+      }
+    };
+    co_await with_company(all(std::move(work)), look());
+  });
+  EXPECT_GT(most, 4U);
+  EXPECT_LE(most, 16U);
+}
+
 }  // namespace
 }  // namespace px::sandbox

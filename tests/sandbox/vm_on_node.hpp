@@ -46,17 +46,6 @@ class VmOnNode : public ::testing::Test {
   std::size_t vnets() {
     return node_.call("GET", "/cluster/sdn/vnets", "pending=1").data().as_array().size();
   }
-  /// As tests/eval counts them: what waits is asked more often on a slow machine.
-  std::int64_t requests_without_polls() {
-    std::int64_t out = 0;
-    const auto counted = node_.send("GET", "/_control/requests", {}).data();
-    for (const auto& [route, count] : counted.at("requests").as_object()) {
-      const std::string name{route};
-      if (name.find("/tasks/") != name.npos || name.ends_with("/agent/ping")) continue;
-      out += count.to_number<std::int64_t>();
-    }
-    return out;
-  }
 
   px::testing::TemporaryDirectory images_;
   px::testing::NodeUnderTest node_;

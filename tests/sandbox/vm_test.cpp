@@ -215,7 +215,7 @@ TEST_F(VmOnNode, costsFewRequestsInItsNetworks) {
     co_await run.prepare(spec);
     test.node_.send("POST", "/_control/reset", {});
     const auto sandbox = co_await run.bring_up(spec, "task", "1");
-    EXPECT_LE(test.requests_without_polls(), 14);
+    EXPECT_LE(test.node_.requests_without_polls(), 14);
     co_await run.sweep(true);
   };
   px::testing::run(work(*this));

@@ -1,4 +1,5 @@
 #pragma once
+#include "node/tasks.hpp"
 #include "node/vm/machine.hpp"
 
 #include <cstdint>
@@ -44,6 +45,7 @@ struct Simulation {
   int cores = 1024;
   /// From power-on to an answering agent.
   std::chrono::milliseconds boot_time{20};
+  TaskPace task_pace{};
   AgentLimits agent_limits{};
   std::shared_ptr<SimulatedGuest> guest = std::make_shared<SimulatedGuest>();
 };
