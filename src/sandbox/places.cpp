@@ -209,7 +209,7 @@ awaitable<void> Places::look(const Demand& demand, std::chrono::seconds age) {
   const auto one = [this, age](std::shared_ptr<Server> server) -> awaitable<void> {
     const auto began = steady_clock::now();
     try {
-      co_await server->look_at_room(age, terms_.own(*server));
+      co_await server->look_at_room(age, [&] { return terms_.own(*server); });
     } catch (const Error& error) {
       for (const auto& host : server->hosts()) set_aside(*host, error, began);
     }

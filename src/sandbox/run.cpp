@@ -224,7 +224,7 @@ awaitable<void> Run::prepare_servers(const std::vector<std::shared_ptr<Server>>&
     co_await clean_up_after_the_dead(servers, environment_);
   }
   co_await on_each.run(servers, [this](std::shared_ptr<Server> server) {
-    return server->look_at_room(quick_look, own_vms(*server));
+    return server->look_at_room(quick_look, [this, server] { return own_vms(*server); });
   });
   places_->check({.spec = &spec, .who = "a sample", .servers = servers});
   co_await on_each.run(servers, [&](std::shared_ptr<Server> server) {
@@ -443,7 +443,7 @@ awaitable<std::optional<int>> Run::capacity() {
   for (auto& instance : read_instances(environment_)) servers.push_back(server_for(instance));
   const auto look = [this](std::shared_ptr<Server> server) -> awaitable<void> {
     co_await server->connect();
-    co_await server->look_at_room(60s, own_vms(*server));
+    co_await server->look_at_room(60s, [this, server] { return own_vms(*server); });
   };
   const auto look_in_time = [&](std::shared_ptr<Server> server) -> awaitable<void> {
     try {

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 
 namespace px::sandbox {
 
@@ -103,11 +104,15 @@ bool Server::knows_room(std::chrono::seconds age) const {
   return looked_at_room_ != SteadyTime{} && now - looked_at_room_ < age;
 }
 
-awaitable<void> Server::look_at_room(std::chrono::seconds age, std::vector<std::uint32_t> own) {
+awaitable<void> Server::look_at_room(std::chrono::seconds age,
+                                     std::function<std::vector<std::uint32_t>()> own) {
   const auto permit = co_await room_turn_.acquire();
   if (knows_room(age)) co_return;
   const auto now = std::chrono::steady_clock::now();
+  // Some come and some go while the server answers.
+  auto ours = own();
   const auto seen = co_await pve::cluster::resources(client_);
+  std::ranges::copy(own(), std::back_inserter(ours));
   looked_at_room_ = now;
   for (const auto& host : hosts_) {
     const auto node =
@@ -121,7 +126,7 @@ awaitable<void> Server::look_at_room(std::chrono::seconds age, std::vector<std::
     room.others = {};
     for (const auto& guest : seen.guests) {
       if (guest.node != host->node()) continue;
-      if (std::ranges::find(own, guest.vmid) != own.end()) continue;
+      if (std::ranges::find(ours, guest.vmid) != ours.end()) continue;
       room.others += share_of(guest);
     }
   }
