@@ -124,11 +124,11 @@ class Bystander:
 
 async def stand_by() -> None:
     """What the bystander does until it is told to end."""
-    await ProxmoxSandboxEnvironment.task_init("bystander", CONFIG)
     with anyio.open_signal_receiver(signal.SIGTERM) as signals:
         async with anyio.create_task_group() as group:
 
             async def samples() -> None:
+                await ProxmoxSandboxEnvironment.task_init("bystander", CONFIG)
                 tally = Tally()
                 for number in range(1 << 30):
                     await one_sample(tally, number)

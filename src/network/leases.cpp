@@ -145,8 +145,9 @@ awaitable<std::optional<Conflict>> Leases::make(Plan plan, std::size_t count, st
       failure = std::current_exception();
     }
     if (!failure && !conflict) {
-      co_await tell({});
+      // First, for a cancellation would lose them on the way.
       for (auto& set : making.sets) shelf_.put(std::make_shared<NetworkSet>(std::move(set)));
+      co_await tell({});
       co_return std::nullopt;
     }
     if (failure) {
