@@ -211,7 +211,7 @@ def without_polls(requests: dict[str, int], vms: int = 1) -> int:
         PING: vms,
         ADDRESSES: 0,
         ALIVE: 0,
-        NODES: 1,
+        NODES: 0,
     }
     polls = sum(max(0, requests.get(name, 0) - count) for name, count in answers.items())
     return sum(requests.values()) - polls

@@ -1,6 +1,7 @@
 // Networks in real namespaces, with guests that are namespaces too. Skipped where they can't be
 // made.
 #include "node/namespace_guest.hpp"
+#include "sanitized.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -164,7 +165,8 @@ TEST_F(RealNetworks, areMadeQuicklyAndInNumbers) {
   for (int i = 1; i <= 50; ++i) EXPECT_EQ(networks_->problem(fmt::format("v{}", i)), "");
   RecordProperty(
       "ten_ms", std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(ten).count()));
-  EXPECT_LT(ten, 1s) << "promised on two cores";
+  // A second is promised on two cores, to the optimised program.
+  EXPECT_LT(ten, px::testing::is_sanitized ? 5s : 1s);
 }
 
 TEST_F(RealNetworks, areTakenOverFromAKilledNodeWhoseMachinesLive) {
