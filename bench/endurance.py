@@ -140,11 +140,6 @@ async def stand_by() -> None:
     await ProxmoxSandboxEnvironment.task_cleanup("bystander", CONFIG, True)
 
 
-def qemu_of(node: Node, vmid: int) -> int:
-    path = f"/api2/json/nodes/{node.variables['PROXMOX_NODE']}/qemu/{vmid}/status/current"
-    return int(node.ask(path)["pid"])
-
-
 async def kill_one(node: Node, tally: Tally, bystander: Bystander) -> None:
     kind = random.choice(["QEMU", "agent", "evaluation"])
     if kind == "evaluation" or not tally.running:
@@ -156,7 +151,7 @@ async def kill_one(node: Node, tally: Tally, bystander: Bystander) -> None:
     tally.hit.add(vmid)
     tally.kills[kind] += 1
     if kind == "QEMU":
-        os.kill(await run_sync(qemu_of, node, vmid), signal.SIGKILL)
+        os.kill(await run_sync(node.qemu_of, vmid), signal.SIGKILL)
         return
     with contextlib.suppress(SandboxUnavailableError, TimeoutError):
         await vm.exec(["sh", "-c", "kill -9 $(pidof qemu-ga)"], user="root", timeout=20)

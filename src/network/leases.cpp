@@ -205,7 +205,7 @@ awaitable<std::optional<Conflict>> Leases::make_in(Making& making) {
   }
   if (making.plan.automatic) making.count = octets.size();
   const auto prefixes = free_prefixes(found, stem_of(making.task), random_number(1000));
-  co_await make_sets(making, prefixes, octets, ranges);
+  co_await make_sets(making, change, prefixes, octets, ranges);
 
   if (!making.token) {
     // Before 9.0 nothing keeps two processes from choosing one range; but each writes first and
@@ -223,9 +223,9 @@ awaitable<std::optional<Conflict>> Leases::make_in(Making& making) {
 }
 
 /// `octets`: of the ranges, for a plan that leaves them to us. `ranges`: the server's networks.
-awaitable<void> Leases::make_sets(Making& making, const std::vector<std::string>& prefixes,
+awaitable<void> Leases::make_sets(Making& making, const sdn::Change& change,
+                                  const std::vector<std::string>& prefixes,
                                   const std::vector<int>& octets, const std::vector<Cidr>& ranges) {
-  const sdn::Change change{making.token, Deadline::after(change_limit)};
   const auto key = making.plan.key();
   ChangeNote note{.token = making.token};
   for (std::size_t i = 0; i < prefixes.size() && making.sets.size() < making.count; ++i) {

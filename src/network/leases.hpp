@@ -77,7 +77,8 @@ class Leases {
   awaitable<std::optional<Conflict>> make(Plan plan, std::size_t count, std::size_t waiting,
                                           std::string task);
   awaitable<std::optional<Conflict>> make_in(Making& making);
-  awaitable<void> make_sets(Making& making, const std::vector<std::string>& prefixes,
+  awaitable<void> make_sets(Making& making, const pve::sdn::Change& change,
+                            const std::vector<std::string>& prefixes,
                             const std::vector<int>& octets, const std::vector<Cidr>& ranges);
   awaitable<void> undo(Making& making);
   awaitable<void> tell(ChangeNote note);

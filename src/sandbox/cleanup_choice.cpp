@@ -102,10 +102,6 @@ class Chooser {
   std::map<std::string, std::string> kept_;
 };
 
-}  // namespace
-
-namespace {
-
 /// The run that was making a zone when it had no VNet yet.
 std::string run_of(const network::Remains& networks, const std::vector<FoundRecord>& records) {
   if (!networks.run.empty() || !networks.vnets.empty()) return networks.run;

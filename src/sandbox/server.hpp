@@ -52,8 +52,7 @@ class Server : public std::enable_shared_from_this<Server> {
   network::Leases& leases() noexcept { return *leases_; }
 
   /// Asks what its nodes have and who holds it, unless that was asked within `age`. `own`: VMs of
-  /// samples of this process at
-  /// present.
+  /// samples of this process at present.
   awaitable<void> look_at_room(std::chrono::seconds age,
                                std::function<std::vector<std::uint32_t>()> own);
   /// Whether it was asked within `age`.

@@ -83,6 +83,11 @@ class Node:
         listed = self.ask(f"/api2/json/nodes/{self.variables['PROXMOX_NODE']}/qemu")
         return [vm for vm in listed if not vm.get("template")]
 
+    def qemu_of(self, vmid: int) -> int:
+        """The process of a running VM."""
+        path = f"/api2/json/nodes/{self.variables['PROXMOX_NODE']}/qemu/{vmid}/status/current"
+        return int(self.ask(path)["pid"])
+
     def media(self) -> list[str]:
         path = (
             f"/api2/json/nodes/{self.variables['PROXMOX_NODE']}/storage/local/content?content=iso"

@@ -98,13 +98,6 @@ def test_a_killed_evaluation_is_cleaned_up_by_its_run_and_nothing_else_is(
         take_down(config, others)
 
 
-def qemu_of(node: Node, vmid: int) -> int:
-    status = node.ask(
-        f"/api2/json/nodes/{node.variables['PROXMOX_NODE']}/qemu/{vmid}/status/current"
-    )
-    return int(status["pid"])
-
-
 def test_a_vm_that_dies_makes_its_command_unavailable_in_seconds(node: Node) -> None:
     config = config_of("user")
     environments = bring_up(config)
@@ -115,7 +108,7 @@ def test_a_vm_that_dies_makes_its_command_unavailable_in_seconds(node: Node) -> 
 
             async def kill() -> None:
                 await anyio.sleep(1)
-                os.kill(qemu_of(node, vm.vm_id), signal.SIGKILL)
+                os.kill(node.qemu_of(vm.vm_id), signal.SIGKILL)
 
             group.start_soon(kill)
             started = time.monotonic()
