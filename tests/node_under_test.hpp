@@ -1,6 +1,7 @@
 #pragma once
 #include "node/node.hpp"
 #include "support/bytes.hpp"
+#include "temporary_directory.hpp"
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/connect.hpp>
@@ -35,26 +36,6 @@ inline const bool letters_are_cached = [] {
   for (int c = 1; c < 256; ++c) letters.narrow(static_cast<char>(c), '\0');
   return true;
 }();
-
-/// A directory of its own, removed at the end.
-class TemporaryDirectory {
- public:
-  TemporaryDirectory() {
-    auto text = (std::filesystem::temp_directory_path() / "px-test-XXXXXX").string();
-    if (::mkdtemp(text.data()) == nullptr) throw Error{Errc::internal, "mkdtemp failed"};
-    path_ = text;
-  }
-  ~TemporaryDirectory() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  TemporaryDirectory(const TemporaryDirectory&) = delete;
-  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-  const std::filesystem::path& path() const noexcept { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
 
 struct Reply {
   std::string version;  ///< empty: closed without an answer

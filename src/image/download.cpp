@@ -4,6 +4,7 @@
 #include "image/web_transfer.hpp"
 #include "support/bytes.hpp"
 #include "support/error.hpp"
+#include "support/file_lock.hpp"
 #include "support/log.hpp"
 
 #include <fmt/format.h>
@@ -13,10 +14,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
-#include <fcntl.h>
-#include <sys/file.h>
 #include <thread>
-#include <unistd.h>
 
 namespace px::image {
 
@@ -27,33 +25,14 @@ using namespace std::chrono_literals;
 
 constexpr int most_attempts = 4;
 
-/// One process at a time fetches a file. The lock goes with its process, however that ends.
-class DownloadLock {
- public:
-  DownloadLock(const fs::path& path, const std::atomic<bool>& stop)
-      : file_{::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600)} {
-    if (file_ < 0) throw Error{Errc::rejected, fmt::format("{}: {}", path.string(), reason())};
-    while (::flock(file_, LOCK_EX | LOCK_NB) != 0) {
-      if (errno != EWOULDBLOCK && errno != EINTR) {
-        const auto why = reason();
-        ::close(file_);
-        throw Error{Errc::rejected, fmt::format("{}: {}", path.string(), why)};
-      }
-      if (stop) {
-        ::close(file_);
-        throw Error{Errc::cancelled, "the download was not waited for"};
-      }
-      std::this_thread::sleep_for(100ms);
-    }
+/// One process at a time fetches a file.
+FileLock wait_for(FileLock lock, const std::atomic<bool>& stop) {
+  while (!lock.try_take()) {
+    if (stop) throw Error{Errc::cancelled, "the download was not waited for"};
+    std::this_thread::sleep_for(100ms);
   }
-  ~DownloadLock() { ::close(file_); }
-  DownloadLock(const DownloadLock&) = delete;
-  DownloadLock& operator=(const DownloadLock&) = delete;
-
- private:
-  static std::string reason() { return std::strerror(errno); }
-  int file_;
-};
+  return lock;
+}
 
 /// One download, with what it leaves in the cache.
 class DownloadJob {
@@ -71,7 +50,7 @@ class DownloadJob {
   }
 
   Downloaded run() {
-    const DownloadLock lock{folder_ / "lock", stop_};
+    const auto lock = wait_for(FileLock{folder_ / "lock"}, stop_);
     try {
       if (what_.checksum) return fetch_checked(*what_.checksum);
       return fetch_newest();

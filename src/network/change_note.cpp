@@ -10,15 +10,13 @@ namespace px::network {
 
 namespace {
 
-constexpr std::string_view asked_word = "asked";
 constexpr std::string_view no_lock = "-";  // a server before 9.0
 
 }  // namespace
 
 std::string ChangeNote::text() const {
   if (empty()) return {};
-  std::string out{asked ? asked_word : no_lock};
-  if (token) out = *token;
+  std::string out = token.value_or(std::string{no_lock});
   for (const auto& zone : zones) out += " " + zone.text();
   return out;
 }
@@ -28,8 +26,7 @@ ChangeNote ChangeNote::of(std::string_view text) {
   if (text.empty()) return out;
   std::vector<std::string> words;
   boost::algorithm::split(words, text, boost::algorithm::is_any_of(" "));
-  out.asked = words.front() == asked_word;
-  if (!out.asked && words.front() != no_lock) out.token = words.front();
+  if (words.front() != no_lock) out.token = words.front();
   try {
     for (std::size_t i = 1; i < words.size(); ++i) {
       out.zones.push_back(pve::ZoneId::parse(words[i]));

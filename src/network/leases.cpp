@@ -16,7 +16,6 @@ namespace {
 
 constexpr std::size_t samples_at_once = 10;  // Inspect's default
 constexpr std::size_t most_vnets_at_first = 20;
-constexpr auto change_limit = 5min;
 /// For fixed ranges that another run has. It may be at work for long; or dead.
 constexpr auto patience_with_another_run = 60min;
 constexpr auto say_again = 1min;
@@ -117,8 +116,7 @@ struct Leases::Making {
   std::size_t waiting;  ///< of these sets, by samples; the others are for those that may come
   std::string task;
   std::vector<NetworkSet> sets{};  ///< recorded before the first request for each
-  sdn::LockToken token{};
-  bool locked = false;
+  sdn::Lock lock{};
   bool applying = false;
 
   std::vector<Remains> made() const {
@@ -164,10 +162,9 @@ awaitable<std::optional<Conflict>> Leases::make(Plan plan, std::size_t count, st
 }
 
 awaitable<std::optional<Conflict>> Leases::make_in(Making& making) {
+  making.lock = co_await sdn::lock(client_);
   const auto limit = Deadline::after(change_limit);
-  making.locked = true;
-  co_await lock(client_, tell_, limit, making.token);
-  const sdn::Change change{making.token, limit};
+  const sdn::Change change{making.lock.token(), limit};
 
   const auto found = co_await survey(client_, nodes_);
   if (const auto others = pending_changes(found); !others.empty()) {
@@ -207,7 +204,7 @@ awaitable<std::optional<Conflict>> Leases::make_in(Making& making) {
   const auto prefixes = free_prefixes(found, stem_of(making.task), random_number(1000));
   co_await make_sets(making, change, prefixes, octets, ranges);
 
-  if (!making.token) {
+  if (!change.token) {
     // Before 9.0 nothing keeps two processes from choosing one range; but each writes first and
     // looks then, so at least one of them sees the other.
     const auto now = co_await survey(client_, nodes_);
@@ -217,8 +214,7 @@ awaitable<std::optional<Conflict>> Leases::make_in(Making& making) {
     }
   }
   making.applying = true;
-  co_await apply_and_check(client_, nodes_, making.sets, making.token, limit);
-  making.locked = false;
+  co_await apply_and_check(client_, nodes_, making.sets, making.lock, limit);
   co_return std::nullopt;
 }
 
@@ -227,7 +223,7 @@ awaitable<void> Leases::make_sets(Making& making, const sdn::Change& change,
                                   const std::vector<std::string>& prefixes,
                                   const std::vector<int>& octets, const std::vector<Cidr>& ranges) {
   const auto key = making.plan.key();
-  ChangeNote note{.token = making.token};
+  ChangeNote note{.token = change.token};
   for (std::size_t i = 0; i < prefixes.size() && making.sets.size() < making.count; ++i) {
     if (i == note.zones.size()) {
       const auto more = std::min(prefixes.size(), i + making.count - making.sets.size());
@@ -259,26 +255,25 @@ awaitable<void> Leases::tell(ChangeNote note) {
 
 /// Removes what a change made that did not come to its end. What can't be removed now is doomed.
 awaitable<void> Leases::undo(Making& making) {
-  const auto limit = Deadline::after(change_limit);
-  const auto made = making.made();
   try {
-    // An apply gives the lock back with its request, whatever becomes of it.
-    if (making.applying && !made.empty()) {
-      co_await sdn::unlock(client_, making.token);
-      co_await remove_and_apply(client_, made, limit, tell_);
-    } else {
-      co_await remove(client_, made, {making.token, limit});
-      if (making.applying) {
-        co_await sdn::apply(client_, making.token, limit);
-      } else if (making.locked) {
-        co_await sdn::unlock(client_, making.token);
-      }
-    }
+    co_await with_cleanup(remove_made(making), sdn::unlock(client_, making.lock));
   } catch (const Error& error) {
     log::error("networks of a change that failed are still on {}: {}", client_.instance().host,
                error.what());
-    doomed_.insert(doomed_.end(), made.begin(), made.end());
+    for (auto& set : making.made()) doomed_.push_back(std::move(set));
   }
+}
+
+awaitable<void> Leases::remove_made(Making& making) {
+  if (making.applying && !making.sets.empty()) {
+    // An apply gives the lock back with its request, whatever becomes of it.
+    co_await sdn::unlock(client_, making.lock);
+    co_await remove_and_apply(client_, making.made());
+    co_return;
+  }
+  const auto limit = Deadline::after(change_limit);
+  co_await remove(client_, making.made(), {making.lock.token(), limit});
+  if (making.applying) co_await sdn::apply(client_, making.lock, limit);
 }
 
 // --- leasing -------------------------------------------------------------------------------------
@@ -340,7 +335,7 @@ awaitable<void> Leases::remove_free() {
   const auto permit = co_await one_change_.acquire();
   for (const auto& set : shelf_.take_out_free()) doomed_.push_back(remains_of(*set));
   if (doomed_.empty()) co_return;
-  co_await remove_and_apply(client_, doomed_, Deadline::after(change_limit), tell_);
+  co_await remove_and_apply(client_, doomed_);
   doomed_.clear();
 }
 

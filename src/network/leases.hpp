@@ -1,4 +1,5 @@
 #pragma once
+#include "network/change_note.hpp"
 #include "network/sets.hpp"
 #include "support/async.hpp"
 
@@ -81,6 +82,7 @@ class Leases {
                             const std::vector<std::string>& prefixes,
                             const std::vector<int>& octets, const std::vector<Cidr>& ranges);
   awaitable<void> undo(Making& making);
+  awaitable<void> remove_made(Making& making);
   awaitable<void> tell(ChangeNote note);
   awaitable<void> wait_for(Conflict conflict, SteadyTime since);
 

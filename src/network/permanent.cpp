@@ -1,5 +1,6 @@
 #include "network/permanent.hpp"
 
+#include "network/sets.hpp"
 #include "pve/sdn.hpp"
 #include "support/log.hpp"
 
@@ -36,9 +37,9 @@ bool holds(const std::vector<T>& all, const Id& id, sdn::State state) {
 }
 
 /// What is missing of it, none of it applied yet. Another process may have begun with it.
-awaitable<void> make(pve::Client& client, sdn::LockToken& token, Deadline limit) {
-  token = co_await sdn::lock(client, limit);
-  const sdn::Change change{token, limit};
+awaitable<void> make(pve::Client& client, sdn::Lock& lock) {
+  lock = co_await sdn::lock(client);
+  const sdn::Change change{lock.token(), Deadline::after(change_limit)};
   const auto zones = co_await sdn::zones(client);
   if (std::ranges::find(zones, zone_id(), &sdn::Zone::id) == zones.end()) {
     co_await sdn::create_zone(client, zone_id(), true, change);
@@ -50,22 +51,17 @@ awaitable<void> make(pve::Client& client, sdn::LockToken& token, Deadline limit)
   if ((co_await sdn::subnets(client, vnet_id())).empty()) {
     co_await sdn::create_subnet(client, its_subnet(), change);
   }
-  co_await sdn::apply(client, token, limit);
-  token.reset();
-}
-
-awaitable<void> give_lock_back(pve::Client& client, sdn::LockToken& token) {
-  co_await sdn::unlock(client, token);
+  co_await sdn::apply(client, lock, change.deadline);
 }
 
 }  // namespace
 
-awaitable<pve::VnetId> permanent_vnet(pve::Client& client, Deadline limit) {
+awaitable<pve::VnetId> permanent_vnet(pve::Client& client) {
   const auto vnets = co_await sdn::vnets(client);
   if (!holds(vnets, vnet_id(), sdn::State::applied)) {
     log::info("making the network {}", vnet_id());
-    sdn::LockToken token;
-    co_await with_cleanup(make(client, token, limit), give_lock_back(client, token));
+    sdn::Lock lock;
+    co_await with_cleanup(make(client, lock), sdn::unlock(client, lock));
   }
   co_return vnet_id();
 }

@@ -13,6 +13,6 @@ inline constexpr std::string_view permanent_zone = "inspvmz";
 
 /// Its VNet `inspvmv0`: 192.168.99.0/24 with DHCP and SNAT. Made and applied where it isn't there;
 /// of several processes that do so at once, either one wins. Errors: the server's.
-awaitable<pve::VnetId> permanent_vnet(pve::Client& client, Deadline limit);
+awaitable<pve::VnetId> permanent_vnet(pve::Client& client);
 
 }  // namespace px::network

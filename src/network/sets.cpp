@@ -285,35 +285,21 @@ awaitable<void> remove(pve::Client& client, std::vector<Remains> sets, sdn::Chan
   }
 }
 
-awaitable<void> lock(pve::Client& client, TellNote tell, Deadline limit, sdn::LockToken& token) {
-  if (tell) co_await tell({.asked = true});
-  token = co_await sdn::lock(client, limit);
-  if (tell) co_await tell({.token = token});
-}
-
 namespace {
 
-awaitable<void> remove_under(pve::Client& client, std::vector<Remains> sets, sdn::LockToken& token,
-                             TellNote tell, Deadline limit) {
-  co_await lock(client, tell, limit, token);
-  co_await remove(client, std::move(sets), {token, limit});
-  co_await sdn::apply(client, token, limit);
-  token.reset();
-}
-
-awaitable<void> unlock_if_held(pve::Client& client, sdn::LockToken& token, TellNote tell) {
-  co_await sdn::unlock(client, token);
-  if (tell) co_await tell({});
+awaitable<void> remove_under(pve::Client& client, std::vector<Remains> sets, sdn::Lock& lock) {
+  lock = co_await sdn::lock(client);
+  const auto limit = Deadline::after(change_limit);
+  co_await remove(client, std::move(sets), {lock.token(), limit});
+  co_await sdn::apply(client, lock, limit);
 }
 
 }  // namespace
 
-awaitable<void> remove_and_apply(pve::Client& client, std::vector<Remains> sets, Deadline limit,
-                                 TellNote tell) {
+awaitable<void> remove_and_apply(pve::Client& client, std::vector<Remains> sets) {
   if (sets.empty()) co_return;
-  sdn::LockToken token;
-  co_await with_cleanup(remove_under(client, std::move(sets), token, tell, limit),
-                        unlock_if_held(client, token, tell));
+  sdn::Lock lock;
+  co_await with_cleanup(remove_under(client, std::move(sets), lock), sdn::unlock(client, lock));
 }
 
 namespace {
@@ -333,9 +319,8 @@ awaitable<void> wait_for_networks(pve::Client& client, const pve::NodeName& node
 }  // namespace
 
 awaitable<void> apply_and_check(pve::Client& client, std::vector<pve::NodeName> nodes,
-                                std::vector<NetworkSet> sets, sdn::LockToken token,
-                                Deadline limit) {
-  co_await sdn::apply(client, token, limit);
+                                std::vector<NetworkSet> sets, sdn::Lock& lock, Deadline limit) {
+  co_await sdn::apply(client, lock, limit);
   const auto soon = limit.sooner(Deadline::after(20s));
   for (const auto& node : nodes) {
     for (const auto& set : sets) co_await wait_for_networks(client, node, set, soon);

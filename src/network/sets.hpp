@@ -1,10 +1,10 @@
 #pragma once
-#include "network/change_note.hpp"
 #include "network/plan.hpp"
 #include "pve/ids.hpp"
 #include "pve/sdn.hpp"
 #include "support/async.hpp"
 
+#include <chrono>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -92,16 +92,13 @@ awaitable<void> create(pve::Client& client, NetworkSet set, std::string run,
 /// included. What is gone already is fine.
 awaitable<void> remove(pve::Client& client, std::vector<Remains> sets, pve::sdn::Change change);
 
-/// Takes the lock, and tells before and after that it does. `token` is there before anything that
-/// comes after the lock can fail.
-awaitable<void> lock(pve::Client& client, TellNote tell, Deadline limit,
-                     pve::sdn::LockToken& token);
+/// How long a change may take from when it has the lock.
+inline constexpr std::chrono::minutes change_limit{5};
+
 /// remove() and apply under the lock.
-awaitable<void> remove_and_apply(pve::Client& client, std::vector<Remains> sets, Deadline limit,
-                                 TellNote tell = {});
+awaitable<void> remove_and_apply(pve::Client& client, std::vector<Remains> sets);
 /// apply(), and waits until the nodes say that the sets' networks are there.
 awaitable<void> apply_and_check(pve::Client& client, std::vector<pve::NodeName> nodes,
-                                std::vector<NetworkSet> sets, pve::sdn::LockToken token,
-                                Deadline limit);
+                                std::vector<NetworkSet> sets, pve::sdn::Lock& lock, Deadline limit);
 
 }  // namespace px::network

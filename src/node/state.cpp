@@ -9,7 +9,6 @@
 #include <fcntl.h>
 #include <fstream>
 #include <sstream>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -41,18 +40,11 @@ State::State(std::filesystem::path directory, Lasting lasting)
     : directory_{std::move(directory)}, lasting_{lasting} {
   std::filesystem::create_directories(directory_);
   ::chmod(directory_.c_str(), 0700);
-  const auto lock_file = directory_ / "lock";
-  lock_ = ::open(lock_file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  if (lock_ < 0) fail("opening", lock_file);
-  if (::flock(lock_, LOCK_EX | LOCK_NB) != 0) {
-    ::close(lock_);
+  lock_.emplace(directory_ / "lock");
+  if (!lock_->try_take()) {
     throw Error{Errc::busy, fmt::format("another node runs on {}", directory_.string())}.with_hint(
         "Stop it (proxmox-sandbox node --stop), or choose another --dir.");
   }
-}
-
-State::~State() {
-  ::close(lock_);
 }
 
 std::optional<std::string> State::read(std::string_view name) const {

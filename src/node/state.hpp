@@ -1,4 +1,6 @@
 #pragma once
+#include "support/file_lock.hpp"
+
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -17,7 +19,6 @@ class State {
   /// Makes the directory, for the user's eyes only, and takes its lock. Throws Error{busy} when
   /// another node has it.
   explicit State(std::filesystem::path directory, Lasting lasting = Lasting::power_cut);
-  ~State();
   State(const State&) = delete;
   State& operator=(const State&) = delete;
 
@@ -32,7 +33,7 @@ class State {
  private:
   std::filesystem::path directory_;
   Lasting lasting_;
-  int lock_ = -1;
+  std::optional<FileLock> lock_;
 };
 
 }  // namespace px::node

@@ -1,6 +1,7 @@
 #pragma once
 #include "support/secret.hpp"
 
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -34,6 +35,9 @@ struct Instance {
   std::optional<int> max_sandboxes;      ///< samples at once; none: by memory and cores
   std::optional<int> memory_reserve_mb;  ///< of each node, for itself; none: a twentieth
   std::vector<std::pair<std::string, Secret>> extra_headers;
+
+  /// Where processes of this machine and user tell each other what they do there; empty: nowhere.
+  std::filesystem::path state_directory{};
 
   /// Whether `node` names no single one.
   bool any_node() const noexcept { return node.empty() || node == "auto"; }

@@ -16,10 +16,6 @@ using namespace std::chrono_literals;
 
 namespace {
 
-/// How long the lock may stay taken after a request for it was lost, our own or a dead process's.
-constexpr auto lost_lock_patience = 10s;
-constexpr auto longest_lock_pause = 1000ms;
-
 State state_of(const json::value& entry) {
   const auto text = json::text_or(entry, "state");
   if (text == "new") return State::created;
@@ -71,78 +67,6 @@ std::string id_of(const NewSubnet& subnet) {
 }
 
 }  // namespace
-
-// --- lock ----------------------------------------------------------------------------------------
-
-namespace {
-
-awaitable<void> ask_for_lock(Client& client, Deadline deadline, LockToken& token) {
-  // Others' pending changes are no reason to wait: they may stay for days.
-  const auto data = co_await client.post("/cluster/sdn/lock", Params{}.add("allow-pending", true),
-                                         {.deadline = deadline, .doing = "lock the SDN"});
-  if (!data.is_string()) throw Error{Errc::protocol, "the SDN's lock has no token"};
-  token = std::string{data.get_string()};
-}
-
-/// A caller that is cancelled while its request is under way leaves no lock behind.
-awaitable<LockToken> ask_for_lock(Client& client, Deadline deadline) {
-  LockToken token;
-  std::exception_ptr failure;
-  try {
-    co_await shielded(ask_for_lock(client, deadline.sooner(Deadline::after(30s)), token));
-  } catch (...) {
-    failure = std::current_exception();
-  }
-  if (!failure) co_return token;
-  co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
-  co_await unlock(client, token);
-  std::rethrow_exception(failure);
-}
-
-}  // namespace
-
-awaitable<LockToken> lock(Client& client, Deadline deadline, bool may_be_lost) {
-  std::optional<SteadyTime> lost_at;
-  if (may_be_lost) lost_at = std::chrono::steady_clock::now();
-  for (std::chrono::milliseconds pause = 100ms;; pause = std::min(pause * 2, longest_lock_pause)) {
-    std::optional<Error> failure;
-    try {
-      co_return co_await ask_for_lock(client, deadline);
-    } catch (const Error& error) {
-      failure = error;
-    }
-    if (failure->kind == Errc::unsupported) co_return std::nullopt;
-    const auto now = std::chrono::steady_clock::now();
-    if (answer_was_lost(*failure)) {
-      lost_at = now;
-    } else if (failure->kind != Errc::busy) {
-      throw *failure;
-    } else if (lost_at && now - *lost_at > lost_lock_patience) {
-      // Nobody else can have it: it was free for that request, and its token is lost.
-      log::warn("breaking the SDN's lock on {}: the answer with its token was lost",
-                client.instance().host);
-      co_await client.del("/cluster/sdn/lock", Params{}.add("force", true), {.repeatable = true});
-      lost_at.reset();
-    }
-    if (deadline.passed(now + pause)) {
-      throw std::move(*failure).with_hint(
-          "Somebody holds the lock of the SDN configuration. When it is a process that died: "
-          "pvesh delete /cluster/sdn/lock --force 1");
-    }
-    co_await sleep_for(pause);
-  }
-}
-
-awaitable<void> unlock(Client& client, LockToken token) {
-  if (!token) co_return;
-  try {
-    co_await client.del("/cluster/sdn/lock", Params{}.add("lock-token", token),
-                        {.repeatable = true, .doing = "unlock the SDN"});
-  } catch (const Error& error) {
-    // A repeat finds no lock, or another's.
-    if (error.kind != Errc::not_found && error.kind != Errc::busy) throw;
-  }
-}
 
 // --- zones ---------------------------------------------------------------------------------------
 
@@ -336,8 +260,9 @@ std::vector<std::string> failures_of_apply(const std::vector<std::string>& log) 
   return out;
 }
 
-awaitable<void> apply(Client& client, LockToken token, Deadline deadline) {
+awaitable<void> apply(Client& client, Lock& lock, Deadline deadline) {
   const std::string doing = "apply the SDN";
+  const auto& token = lock.token();
   // Applying twice is harmless; a token that has been given back is not looked at.
   const auto data = co_await client.put(
       "/cluster/sdn",
@@ -346,6 +271,7 @@ awaitable<void> apply(Client& client, LockToken token, Deadline deadline) {
   if (!data.is_string()) {
     throw Error{Errc::protocol, "the answer names no task"}.while_doing(doing);
   }
+  lock.note_end();
   const auto upid = Upid::parse(std::string_view{data.get_string()});
   co_await wait_for_task(client, upid, deadline, doing);
   constexpr int all_lines = 1000;

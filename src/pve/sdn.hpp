@@ -1,6 +1,7 @@
 #pragma once
 #include "pve/client.hpp"
 #include "pve/ids.hpp"
+#include "pve/sdn_lock.hpp"
 
 #include <cstdint>
 #include <optional>
@@ -19,9 +20,6 @@ namespace px::pve::sdn {
 /// What apply() would do to an object.
 enum class State : std::uint8_t { applied, created, changed, deleted };
 
-/// The lock's token goes with each write while the lock is held. None: a server before 9.0.
-using LockToken = std::optional<std::string>;
-
 /// Of a zone, a VNet or a subnet: in the API's words, and their values.
 using Options = std::vector<std::pair<std::string, std::string>>;
 
@@ -29,14 +27,6 @@ struct Change {
   LockToken token{};
   Deadline deadline = Deadline::after(std::chrono::seconds{60});
 };
-
-/// Keeps everyone else from writing to the SDN configuration. Waits for another's lock until the
-/// deadline (Errc::busy with a hint afterwards). A lock outlives its process, so hold it shortly.
-/// `may_be_lost`: a dead process may have it, and nobody who lives has; then it is broken where it
-/// stays taken for 10 s.
-awaitable<LockToken> lock(Client& client, Deadline deadline, bool may_be_lost = false);
-/// Nothing for an empty token, or when the lock is gone.
-awaitable<void> unlock(Client& client, LockToken token);
 
 /// --- zones -------------------------------------------------------------------------------------
 
@@ -126,7 +116,7 @@ awaitable<void> remove_booking(Client& client, Booking booking, Deadline deadlin
 /// Applies all pending changes, everyone's, and gives the lock back. Returns when each node has
 /// reloaded its network. The task says OK even when a node failed, so its log is read: then
 /// Error{task_failed} with the lines that say which node and why.
-awaitable<void> apply(Client& client, LockToken token, Deadline deadline);
+awaitable<void> apply(Client& client, Lock& lock, Deadline deadline);
 
 /// What a node says of its zones: `error` when a VNet of it is in error.
 struct ZoneStatus {

@@ -73,9 +73,7 @@ class Removal {
   awaitable<void> free_lock(const CleanupChoice& choice) {
     try {
       for (const auto& token : choice.lock_tokens) co_await pve::sdn::unlock(client_, token);
-      if (!choice.lock_may_be_lost) co_return;
-      const auto limit = Deadline::after(60s);
-      co_await pve::sdn::unlock(client_, co_await pve::sdn::lock(client_, limit, true));
+      co_await pve::sdn::unlock_for_the_dead(client_);
     } catch (const Error& error) {
       report_.left.push_back(fmt::format("the SDN's lock: {}", error.what()));
     }
@@ -90,7 +88,7 @@ class Removal {
       names.push_back(text_of(chosen.what));
     }
     try {
-      co_await network::remove_and_apply(client_, std::move(sets), Deadline::after(5min));
+      co_await network::remove_and_apply(client_, std::move(sets));
       for (const auto& name : names) done(name);
     } catch (const Error& error) {
       report_.left.push_back(fmt::format("{}: {}", fmt::join(names, ", "), error.what()));

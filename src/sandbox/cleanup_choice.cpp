@@ -112,19 +112,6 @@ std::string run_of(const network::Remains& networks, const std::vector<FoundReco
   return {};
 }
 
-void choose_lock(const network::ChangeNote& change, CleanupChoice& out) {
-  if (change.token) out.lock_tokens.push_back(*change.token);
-  if (change.asked) out.lock_may_be_lost = true;
-}
-
-/// Whether a run that may live has the SDN's lock, or will.
-bool is_lock_wanted(const std::vector<FoundRecord>& records, const LifeOf& life_of) {
-  return std::ranges::any_of(records, [&](const FoundRecord& own) {
-    const auto& change = own.record.change;
-    return (change.asked || change.token) && !has_ended(life_of(own.record.run).life);
-  });
-}
-
 }  // namespace
 
 CleanupChoice choose(const Belongings& found, const std::vector<FoundRecord>& records,
@@ -150,11 +137,10 @@ CleanupChoice choose(const Belongings& found, const std::vector<FoundRecord>& re
   for (const auto& own : records) {
     if (!own.is_here) continue;
     if (auto why = chooser.reason_for_record_of(own.record.run)) {
-      choose_lock(own.record.change, out);
+      if (const auto& token = own.record.change.token) out.lock_tokens.push_back(*token);
       out.records.push_back({own, *std::move(why)});
     }
   }
-  if (is_lock_wanted(records, life_of)) out.lock_may_be_lost = false;
   out.kept = chooser.kept();
   return out;
 }

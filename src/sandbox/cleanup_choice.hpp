@@ -33,7 +33,6 @@ struct CleanupChoice {
   std::vector<Chosen<network::Remains>> networks{};
   std::vector<Chosen<FoundRecord>> records{};
   std::vector<std::string> lock_tokens{};  ///< of the SDN's lock, which these runs have or had
-  bool lock_may_be_lost = false;           ///< one of them may have it without a token
   /// Runs that were meant, too, but stay, with the reason.
   std::vector<Chosen<std::string>> kept{};
 

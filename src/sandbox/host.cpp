@@ -21,8 +21,6 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr auto uplink_limit = 3min;
-
 std::string template_note(const RunId& run) {
   return fmt::format(
       "Template made by Proxmox Sandbox; the VMs of Inspect samples are cloned from it.\n\n"
@@ -60,7 +58,7 @@ bool Host::is_well() const noexcept {
 
 awaitable<std::string> Host::uplink() {
   const auto permit = co_await uplink_turn_.acquire();
-  co_return (co_await network::permanent_vnet(client(), Deadline::after(uplink_limit))).text();
+  co_return (co_await network::permanent_vnet(client())).text();
 }
 
 // --- what a configuration needs ------------------------------------------------------------------

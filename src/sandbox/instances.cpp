@@ -250,12 +250,27 @@ bool read_flag(const Environment& environment, const std::string& name, bool oth
   throw_bad_input(name, text, "it is 1, true, yes, on or 0, false, no, off");
 }
 
+std::filesystem::path state_directory(const Environment& environment) {
+  const auto state = environment("XDG_STATE_HOME").value_or("");
+  const auto home = environment("HOME").value_or("");
+  if (state.empty() && home.empty()) return {};
+  const std::filesystem::path base = state.empty()
+                                         ? std::filesystem::path{home} / ".local" / "state"
+                                         : std::filesystem::path{state};
+  return base / "proxmox-sandbox";
+}
+
 std::vector<pve::Instance> read_instances(const Environment& environment) {
   const auto file = environment("PROXMOX_CONFIG_FILE");
-  if (file && !file->empty()) return read_file(*file);
-  auto instance = read_variables(environment);
-  check(instance, variable_of);
-  return {instance};
+  std::vector<pve::Instance> out;
+  if (file && !file->empty()) {
+    out = read_file(*file);
+  } else {
+    out.push_back(read_variables(environment));
+    check(out.back(), variable_of);
+  }
+  for (auto& instance : out) instance.state_directory = state_directory(environment);
+  return out;
 }
 
 std::vector<pve::Instance> instances_for(const Spec& spec, const Environment& environment) {
@@ -278,6 +293,7 @@ std::vector<pve::Instance> instances_for(const Spec& spec, const Environment& en
   for (auto& instance : out) {
     apply(spec.overrides, instance);
     check(instance, variable_of);
+    instance.state_directory = state_directory(environment);
   }
   return out;
 }

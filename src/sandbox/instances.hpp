@@ -2,6 +2,7 @@
 #include "pve/instance.hpp"
 #include "sandbox/spec.hpp"
 
+#include <filesystem>
 #include <functional>
 #include <optional>
 #include <string>
@@ -18,6 +19,10 @@ Environment process_environment();
 /// A switch: 1, true, yes, on or 0, false, no, off; `otherwise` when it is not set. Throws
 /// Error{bad_input} naming the variable.
 bool read_flag(const Environment& environment, const std::string& name, bool otherwise);
+
+/// What processes of this machine and user tell each other: `$XDG_STATE_HOME/proxmox-sandbox`, else
+/// `~/.local/state/proxmox-sandbox`. Empty where the environment names neither.
+std::filesystem::path state_directory(const Environment& environment);
 
 /// Reads every instance. Throws Error{bad_input} naming the variable or the file's field, the
 /// value (never a secret), and what would be right.

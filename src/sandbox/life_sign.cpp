@@ -24,11 +24,8 @@ namespace {
 
 /// Empty where the environment names none.
 fs::path directory_of(const Environment& environment) {
-  const auto state = environment("XDG_STATE_HOME").value_or("");
-  const auto home = environment("HOME").value_or("");
-  if (state.empty() && home.empty()) return {};
-  const auto base = state.empty() ? fs::path{home} / ".local" / "state" : fs::path{state};
-  return base / "proxmox-sandbox" / "runs";
+  const auto state = state_directory(environment);
+  return state.empty() ? fs::path{} : state / "runs";
 }
 
 bool names_a_run(std::string_view text) {
@@ -199,15 +196,12 @@ void forget_ended(std::string_view run, const Environment& environment) {
 CleanupTurn::CleanupTurn(const Environment& environment) {
   const auto directory = directory_of(environment);
   if (directory.empty()) return;
-  const std::string file = directory / ".cleanup";
-  descriptor_ = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  if (descriptor_ < 0 || ::flock(descriptor_, LOCK_EX | LOCK_NB) == 0) return;
-  ::close(descriptor_);
-  descriptor_ = -1;
-}
-
-CleanupTurn::~CleanupTurn() {
-  if (descriptor_ >= 0) ::close(descriptor_);
+  try {
+    FileLock file{directory / ".cleanup"};
+    if (file.try_take()) file_ = std::move(file);
+  } catch (const Error& error) {
+    log::warn("{}; what dead runs left is left to others", error.what());
+  }
 }
 
 }  // namespace px::sandbox

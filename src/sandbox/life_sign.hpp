@@ -1,6 +1,7 @@
 #pragma once
 #include "sandbox/instances.hpp"
 #include "sandbox/marks.hpp"
+#include "support/file_lock.hpp"
 
 #include <chrono>
 #include <functional>
@@ -89,14 +90,11 @@ void forget_ended(std::string_view run, const Environment& environment);
 class CleanupTurn {
  public:
   explicit CleanupTurn(const Environment& environment);
-  ~CleanupTurn();
-  CleanupTurn(const CleanupTurn&) = delete;
-  CleanupTurn& operator=(const CleanupTurn&) = delete;
   /// False: another process has it.
-  bool is_ours() const noexcept { return descriptor_ >= 0; }
+  bool is_ours() const noexcept { return file_.has_value(); }
 
  private:
-  int descriptor_ = -1;
+  std::optional<FileLock> file_;
 };
 
 }  // namespace px::sandbox

@@ -162,7 +162,7 @@ bool is_selected(const network::LostGroup& group, const NetworkSelection& select
 /// What was wrong; empty when they are gone.
 awaitable<std::string> try_to_remove(pve::Client& client, std::vector<network::Remains> sets) {
   try {
-    co_await network::remove_and_apply(client, std::move(sets), Deadline::after(removal_limit));
+    co_await network::remove_and_apply(client, std::move(sets));
   } catch (const Error& error) {
     co_return error.what();
   }

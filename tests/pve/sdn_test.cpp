@@ -168,32 +168,7 @@ TEST(SdnRemove, ofWhatIsGoneIsDone) {
               });
 }
 
-TEST(SdnLock, isWaitedForAndMissingOnOldServers) {
-  with_script({{"POST /cluster/sdn/lock",
-                {error_reply(500,
-                             "could not acquire lock for SDN config: invalid lock token provided! "
-                             "at /usr/share/perl5/PVE/Network/SDN.pm line 291."),
-                 data_reply("\"0194-token\"")}}},
-              [](Bench& bench, Client& client) -> awaitable<void> {
-                EXPECT_EQ(co_await sdn::lock(client, Deadline::after(10s)), "0194-token");
-                EXPECT_EQ(bench.server.count("POST", "/cluster/sdn/lock"), 2);
-              });
-  with_script({}, [](Bench&, Client& client) -> awaitable<void> {
-    EXPECT_EQ(co_await sdn::lock(client, Deadline::after(10s)), std::nullopt);
-  });
-}
-
-TEST(SdnLock, thatStaysTakenIsAnErrorThatSaysHowToBreakIt) {
-  with_script({{"POST /cluster/sdn/lock",
-                {error_reply(500, "could not acquire lock for SDN config: invalid lock token")}}},
-              [](Bench&, Client& client) -> awaitable<void> {
-                const auto error = co_await error_of(sdn::lock(client, Deadline::after(250ms)));
-                EXPECT_EQ(error.kind, Errc::busy);
-                EXPECT_THAT(error.hint, HasSubstr("--force 1"));
-              });
-}
-
-TEST(SdnLock, ofSomeoneElseMakesAWriteWait) {
+TEST(SdnWrite, waitsForTheLockOfSomeoneElse) {
   with_script({{"POST /cluster/sdn/zones",
                 {error_reply(500,
                              "create sdn zone object failed: invalid lock token provided! at "
@@ -216,7 +191,10 @@ TEST(SdnApply, givesTheLockBackWithTheRequest) {
   with_script(
       apply_with_log(R"([{"n":1,"t":"pve1: reloading network config"},{"n":2,"t":"TASK OK"}])"),
       [](Bench& bench, Client& client) -> awaitable<void> {
-        co_await sdn::apply(client, "token", Deadline::after(10s));
+        sdn::Lock lock;
+        lock.note_token("token");
+        co_await sdn::apply(client, lock, Deadline::after(10s));
+        EXPECT_FALSE(lock.token());
         EXPECT_EQ(parameters_of(bench.server.received().at(0)), "lock-token=token&release-lock=1");
       });
 }
@@ -226,7 +204,9 @@ TEST(SdnApply, thatFailedOnANodeThoughItsTaskSaysOkNamesNodeAndReason) {
                          {"n":2,"t":"command 'ifreload -a' failed: exit code 1"},
                          {"n":3,"t":"TASK OK"}])"),
               [](Bench&, Client& client) -> awaitable<void> {
-                const auto error = co_await error_of(sdn::apply(client, {}, Deadline::after(10s)));
+                sdn::Lock lock;
+                const auto error =
+                    co_await error_of(sdn::apply(client, lock, Deadline::after(10s)));
                 EXPECT_EQ(error.kind, Errc::task_failed);
                 EXPECT_EQ(error.said, "node pve1: command 'ifreload -a' failed: exit code 1");
               });
@@ -236,7 +216,9 @@ TEST(SdnApply, withoutDnsmasqSaysHowToInstallIt) {
   with_script(apply_with_log(R"([{"n":1,"t":"pve1: reloading network config"},
                                  {"n":2,"t":"cannot reload with missing 'dnsmasq' package"}])"),
               [](Bench&, Client& client) -> awaitable<void> {
-                const auto error = co_await error_of(sdn::apply(client, {}, Deadline::after(10s)));
+                sdn::Lock lock;
+                const auto error =
+                    co_await error_of(sdn::apply(client, lock, Deadline::after(10s)));
                 EXPECT_THAT(error.hint, HasSubstr("apt install dnsmasq"));
               });
 }

@@ -116,19 +116,6 @@ TEST(CleanupChoice, ofTheDeadIsWhatTheirRecordsSayThatTheyWereMaking) {
   ASSERT_EQ(choice.networks.size(), 2U);
   EXPECT_EQ(text_of(choice.networks.back().what), "zone old0z");
   EXPECT_THAT(choice.lock_tokens, ElementsAre("0a1b-2c"));
-  EXPECT_FALSE(choice.lock_may_be_lost);
-}
-
-TEST(CleanupChoice, breaksALockThatADeadRunMayHaveUnlessALivingOneMay) {
-  auto dead = record_of("dddddddd");
-  auto alive = record_of("aaaaaaaa");
-  dead.record.change.asked = true;
-  const auto breaks = [&] {
-    return choose({}, {dead, alive}, {.dead = true}, life_then, noon).lock_may_be_lost;
-  };
-  EXPECT_TRUE(breaks());
-  alive.record.change.token = "0a1b-2c";
-  EXPECT_FALSE(breaks());
 }
 
 TEST(CleanupChoice, ofEverythingIsAlsoWhatHasNoRun) {
