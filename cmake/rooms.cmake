@@ -19,6 +19,9 @@ endif()
 if(PX_SANITIZE)
   target_compile_options(px_flags INTERFACE -fsanitize=${PX_SANITIZE} -fno-omit-frame-pointer
                                             -fno-sanitize-recover=all)
+  # Checks that cost a fifth of the compiler's time and find what AddressSanitizer finds, too, or
+  # what is no fault on x86.
+  target_compile_options(px_flags INTERFACE -fno-sanitize=null,alignment,vptr,object-size)
   target_link_options(px_flags INTERFACE -fsanitize=${PX_SANITIZE})
 endif()
 

@@ -36,7 +36,7 @@ std::string qemu_img(std::vector<std::string> arguments) {
 std::string guest_view(VmApi& api, const std::string& volume) {
   const TemporaryDirectory directory;
   const auto path = api.path(volume);
-  const auto raw = (directory.path / "raw").string();
+  const auto raw = (directory.path() / "raw").string();
   qemu_img({"convert", "-f", path.extension().string().substr(1), "-O", "raw", path.string(), raw});
   std::ifstream file{raw, std::ios::binary};
   return {std::istreambuf_iterator<char>{file}, {}};
@@ -279,7 +279,7 @@ TEST(Backup, copiesTheDisksOfARunningQemu) {
   host.version = installed_qemu_version(host.binary);
   host.cpus = 1;
   host.node_name = "pve1";
-  host.run_directory = directory.path / "run";
+  host.run_directory = directory.path() / "run";
   auto body = [](const fs::path& at, const QemuHost& about) -> awaitable<void> {
     const auto executor = co_await asio::this_coro::executor;
     VmApi api{executor, at, qemu_machines(executor, about)};
@@ -306,7 +306,7 @@ TEST(Backup, copiesTheDisksOfARunningQemu) {
     }
     EXPECT_TRUE(fs::is_empty(api.spool_folder()));
   };
-  px::testing::run(body(directory.path, host));
+  px::testing::run(body(directory.path(), host));
 }
 
 TEST(Backup, refusesWhatItCannotDo) {

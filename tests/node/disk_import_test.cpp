@@ -41,13 +41,13 @@ std::string disk_bytes() {
 std::string image_of(const std::string& bytes, const std::string& format,
                      const std::string& options = "") {
   const TemporaryDirectory directory;
-  std::ofstream{directory.path / "raw", std::ios::binary} << bytes;
+  std::ofstream{directory.path() / "raw", std::ios::binary} << bytes;
   std::vector<std::string> arguments{"convert", "-f", "raw", "-O", format};
   if (!options.empty()) arguments.insert(arguments.end(), {"-o", options});
   arguments.insert(arguments.end(),
-                   {(directory.path / "raw").string(), (directory.path / "image").string()});
+                   {(directory.path() / "raw").string(), (directory.path() / "image").string()});
   qemu_img(arguments);
-  return read_file(directory.path / "image");
+  return read_file(directory.path() / "image");
 }
 
 /// What a guest would read from a volume.
@@ -55,8 +55,8 @@ std::string guest_view(VmApi& api, const std::string& volume) {
   const TemporaryDirectory directory;
   const auto path = api.path(volume);
   qemu_img({"convert", "-f", path.extension().string().substr(1), "-O", "raw", path.string(),
-            (directory.path / "raw").string()});
-  return read_file(directory.path / "raw");
+            (directory.path() / "raw").string()});
+  return read_file(directory.path() / "raw");
 }
 
 std::vector<std::string> files_in(const fs::path& folder) {
@@ -150,7 +150,7 @@ TEST(DiskImport, followsNoNameInAnImageFromOutside) {
   std::string empty_sparse(1024, '\0');
   empty_sparse.replace(0, 4, "KDMV");
   const TemporaryDirectory directory;
-  const auto backed = (directory.path / "backed.qcow2").string();
+  const auto backed = (directory.path() / "backed.qcow2").string();
   qemu_img({"create", "-q", "-f", "qcow2", "-F", "raw", "-b", "/etc/passwd", backed, "1M"});
   const std::vector<Untrusted> rows{
       {"a VMDK descriptor with an extent", "a.vmdk",
@@ -196,7 +196,7 @@ TEST(DiskImport, copiesAnotherVmsDiskWithItsBase) {
 
 TEST(DiskImport, readsAnyPathForRootOnly) {
   const TemporaryDirectory directory;
-  const auto path = (directory.path / "d.qcow2").string();
+  const auto path = (directory.path() / "d.qcow2").string();
   std::ofstream{path, std::ios::binary} << image_of(disk_bytes(), "qcow2");
   with_disks([&path](VmApi& api) -> awaitable<void> {
     EXPECT_EQ(co_await api.task("POST", "", {{"vmid", "141"}, {"scsi0", scsi0_from + path}}), "OK");

@@ -61,7 +61,7 @@ class GuestFirewall : public ::testing::Test {
     const auto tap = tap_name(vmid, "net0");
     inside({"ip", "link", "del", "dev", tap});
     auto out =
-        std::make_unique<Guest>(*networks_->space(), directory_.path, tap, vnet, mac_of(vmid));
+        std::make_unique<Guest>(*networks_->space(), directory_.path(), tap, vnet, mac_of(vmid));
     EXPECT_EQ(out->lease(), fmt::format("10.77.{}.{}", vnet.substr(1), vmid - 91));
     return out;
   }
@@ -85,7 +85,7 @@ class GuestFirewall : public ::testing::Test {
   }
 
   TemporaryDirectory directory_;
-  State state_{directory_.path / "node"};
+  State state_{directory_.path() / "node"};
   asio::thread_pool pool_{2};
   std::optional<Sdn> sdn_;
   std::optional<Firewall> firewall_;
@@ -236,7 +236,7 @@ TEST_F(GuestFirewall, isOfTheCardsThatAskForIt) {
   const auto one = guest(101, "v1");
   const auto two = guest(102, "v1");
   EXPECT_FALSE(one->reaches("10.77.1.11"));
-  auto machine = Process::spawn({"sleep", "600"}, "/", directory_.path / "machine.log",
+  auto machine = Process::spawn({"sleep", "600"}, "/", directory_.path() / "machine.log",
                                 networks_->space()->for_machines());
   px::testing::run(
       networks_->move(101, machine.pid(), "net0", fmt::format("virtio={},bridge=v1", mac_of(101))));
@@ -248,7 +248,7 @@ TEST_F(GuestFirewall, isOfTheCardsThatAskForIt) {
 TEST_F(GuestFirewall, isTakenOverFromAKilledNode) {
   set_vm(101, closed, {});
   const auto one = guest(101, "v1");
-  auto machine = Process::spawn({"sleep", "600"}, "/", directory_.path / "machine.log",
+  auto machine = Process::spawn({"sleep", "600"}, "/", directory_.path() / "machine.log",
                                 networks_->space()->for_machines());
   const auto two = guest(102, "v1");
   EXPECT_FALSE(one->reaches("10.77.1.11"));

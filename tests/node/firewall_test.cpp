@@ -230,7 +230,7 @@ TEST(FirewallConfiguration, putsNewRulesFirstAndMovesThem) {
 
 TEST(FirewallConfiguration, isClonedAndDestroyedWithItsVmAndSurvivesARestart) {
   const node::testing::TemporaryDirectory directory;
-  with_node(directory.path, [](VmApi& api) -> awaitable<void> {
+  with_node(directory.path(), [](VmApi& api) -> awaitable<void> {
     co_await make_world(api);
     co_await api.send("PUT", vm + "/options", {{"enable", "1"}, {"policy_out", "DROP"}});
     co_await api.send("POST", rules, rule("group", "used"));
@@ -242,7 +242,7 @@ TEST(FirewallConfiguration, isClonedAndDestroyedWithItsVmAndSurvivesARestart) {
     co_await api.send("DELETE", "/cluster/sdn/vnets/v1");
     EXPECT_EQ(co_await api.end_of(co_await api.send("PUT", "/cluster/sdn")), "OK");
   });
-  with_node(directory.path, [](VmApi& api) -> awaitable<void> {
+  with_node(directory.path(), [](VmApi& api) -> awaitable<void> {
     const json::value options = co_await api.vm("GET", "/102/firewall/options");
     EXPECT_EQ(json::text_at(options, "policy_out"), "DROP");
     EXPECT_THAT(co_await listed(api, "/nodes/pve1/qemu/102/firewall/rules"), ElementsAre("used "));
@@ -256,13 +256,13 @@ TEST(FirewallConfiguration, isClonedAndDestroyedWithItsVmAndSurvivesARestart) {
 
 TEST(FirewallConfiguration, isArmedOnANewNodeUntilSomebodyTurnsItOff) {
   const node::testing::TemporaryDirectory directory;
-  with_node(directory.path, [](VmApi& api) -> awaitable<void> {
+  with_node(directory.path(), [](VmApi& api) -> awaitable<void> {
     const json::value options = co_await api.send("GET", "/cluster/firewall/options");
     EXPECT_EQ(json::number_at(options, "enable"), 1);
     EXPECT_EQ(json::text_at(options, "policy_in"), "ACCEPT");
     co_await api.send("PUT", "/cluster/firewall/options", {{"delete", "enable,policy_in"}});
   });
-  with_node(directory.path, [](VmApi& api) -> awaitable<void> {
+  with_node(directory.path(), [](VmApi& api) -> awaitable<void> {
     const json::value options = co_await api.send("GET", "/cluster/firewall/options");
     EXPECT_FALSE(options.as_object().contains("enable"));
   });

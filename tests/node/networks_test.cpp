@@ -58,12 +58,12 @@ class RealNetworks : public ::testing::Test {
     const auto mac = fmt::format("BC:24:11:00:00:{:02X}", number);
     sdn_->confirm({vnet, mac}, fmt::format("g{}", number), 100 + number);
     px::testing::run(networks_->apply());
-    return std::make_unique<Guest>(*networks_->space(), directory_.path,
+    return std::make_unique<Guest>(*networks_->space(), directory_.path(),
                                    fmt::format("guest{}", number), vnet, mac);
   }
 
   TemporaryDirectory directory_;
-  State state_{directory_.path / "node"};
+  State state_{directory_.path() / "node"};
   asio::thread_pool pool_{2};
   std::optional<Sdn> sdn_;
   std::optional<Firewall> firewall_;
@@ -95,10 +95,10 @@ TEST_F(RealNetworks, leaveNothingOfTheNodeOpenToAGuest) {
   const auto one = guest(1, "v1");
   EXPECT_EQ(one->lease(), "10.77.1.10");
   // A server on all addresses of the namespace, as worst case of what might listen there.
-  std::ofstream{directory_.path / "flag"} << "secret";
+  std::ofstream{directory_.path() / "flag"} << "secret";
   auto server =
-      Process::spawn({"busybox", "httpd", "-f", "-p", "8006", "-h", directory_.path.string()}, "/",
-                     directory_.path / "httpd.log", networks_->space()->for_machines());
+      Process::spawn({"busybox", "httpd", "-f", "-p", "8006", "-h", directory_.path().string()},
+                     "/", directory_.path() / "httpd.log", networks_->space()->for_machines());
   const auto answers = [this] {
     return run_tool({"busybox", "wget", "-Y", "off", "-q", "-O", "/dev/null",
                      "http://127.0.0.1:8006/flag"},
@@ -175,7 +175,7 @@ TEST_F(RealNetworks, areTakenOverFromAKilledNodeWhoseMachinesLive) {
   const auto one = guest(1, "v1");
   EXPECT_EQ(one->lease(), "10.77.1.10");
   // Stands for a QEMU: in the namespace of the networks, not in one of its own.
-  auto machine = Process::spawn({"sleep", "600"}, "/", directory_.path / "machine.log",
+  auto machine = Process::spawn({"sleep", "600"}, "/", directory_.path() / "machine.log",
                                 networks_->space()->for_machines());
   const auto space_of = [](pid_t process) {
     return std::filesystem::read_symlink(fmt::format("/proc/{}/ns/net", process));
@@ -373,16 +373,16 @@ TEST(NodeUplink, leadsOutWithSnatButNotToTheHostAndItsNetworks) {
     std::string problem = "no network namespace";
     if (::unshare(CLONE_NEWNET) == 0) {
       try {
-        problem = try_the_way_out(directory.path);
+        problem = try_the_way_out(directory.path());
       } catch (const std::exception& error) {
         problem = error.what();
       }
     }
-    std::ofstream{directory.path / "problem"} << problem;
+    std::ofstream{directory.path() / "problem"} << problem;
     ::_exit(0);
   }
   ::waitpid(child, nullptr, 0);
-  std::ifstream told{directory.path / "problem"};
+  std::ifstream told{directory.path() / "problem"};
   ASSERT_TRUE(told.is_open());
   std::string problem;
   std::getline(told, problem);

@@ -25,7 +25,7 @@ class QemuGuest : public ::testing::Test {
     host_.version = installed_qemu_version(host_.binary);
     host_.cpus = static_cast<int>(std::thread::hardware_concurrency());
     host_.node_name = "pve1";
-    host_.run_directory = directory_.path / "run";
+    host_.run_directory = directory_.path() / "run";
     host_.firmware = find_uefi_firmwares();
   }
   void TearDown() override {
@@ -43,7 +43,7 @@ class QemuGuest : public ::testing::Test {
       co_await api.vms.refresh();
       co_await action(api);
     };
-    px::testing::run(body(directory_.path, host_, real_networks, use));
+    px::testing::run(body(directory_.path(), host_, real_networks, use));
   }
 
   static awaitable<void> wait_for_agent(VmApi& api, std::string vm) {

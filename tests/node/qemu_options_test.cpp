@@ -30,7 +30,7 @@ class QemuOptions : public ::testing::Test {
     }
     host_.cpus = static_cast<int>(std::thread::hardware_concurrency());
     host_.node_name = "pve1";
-    host_.run_directory = directory_.path / "run";
+    host_.run_directory = directory_.path() / "run";
     host_.firmware = find_uefi_firmwares();
   }
 
@@ -49,7 +49,7 @@ class QemuOptions : public ::testing::Test {
       co_await api.vms.stop_all();
       if (failure) std::rethrow_exception(failure);
     };
-    px::testing::run(body(directory_.path, host_, use));
+    px::testing::run(body(directory_.path(), host_, use));
   }
 
   static awaitable<std::string> log_of(VmApi& api, json::value upid) {
@@ -198,7 +198,7 @@ TEST_F(QemuOptions, giveATpmThatEndsWithItsMachineAndKeepsItsState) {
       EXPECT_EQ(co_await processes_left_with(state.string()), 0) << "after a refused start";
       EXPECT_EQ(co_await api.task("DELETE", "/100"), "OK");
       EXPECT_FALSE(std::filesystem::exists(state));
-      EXPECT_TRUE(std::filesystem::is_empty(directory_.path / "run"));
+      EXPECT_TRUE(std::filesystem::is_empty(directory_.path() / "run"));
     }
   });
 }
@@ -209,7 +209,7 @@ TEST_F(QemuOptions, sayThatATpmNeedsItsEmulator) {
                   "POST", "",
                   {{"vmid", "100"}, {"memory", "64"}, {"kvm", "0"}, {"tpmstate0", "local:1"}}),
               "OK");
-    const auto programs = directory_.path / "programs";
+    const auto programs = directory_.path() / "programs";
     std::filesystem::create_directory(programs);
     std::string found = run_tool({"sh", "-c", "command -v qemu-system-x86_64"}).output;
     while (found.ends_with('\n')) found.pop_back();

@@ -199,7 +199,7 @@ TEST(Sdn, showsWhatWaitsForTheNextApply) {
 TEST(Sdn, survivesARestartWithItsBookingsAndItsLock) {
   const node::testing::TemporaryDirectory directory;
   std::string token;
-  with_node(directory.path, [&](VmApi& api) -> awaitable<void> {
+  with_node(directory.path(), [&](VmApi& api) -> awaitable<void> {
     co_await make_network(api);
     co_await apply(api);
     co_await make_vm(api, 100, "virtio,bridge=v1");
@@ -208,7 +208,7 @@ TEST(Sdn, survivesARestartWithItsBookingsAndItsLock) {
         co_await api.send("POST", "/cluster/sdn/lock", {{"allow-pending", "1"}});
     token = std::string{got.as_string()};
   });
-  with_node(directory.path, [&](VmApi& api) -> awaitable<void> {
+  with_node(directory.path(), [&](VmApi& api) -> awaitable<void> {
     EXPECT_THAT(co_await bookings(api), ElementsAre("10.9.0.10 100"));
     EXPECT_EQ((co_await api.send("GET", zones, {{"running", "1"}})).as_array().size(), 1U);
     EXPECT_EQ((co_await api.send("GET", zones)).as_array().size(), 2U);

@@ -22,7 +22,7 @@ void with_simulated_node(Use use, Simulation simulation = {}) {
     api.put_file("local:iso/a.iso", std::string(4096, 'a'));
     co_await action(api);
   };
-  px::testing::run(body(directory.path, simulation, use));
+  px::testing::run(body(directory.path(), simulation, use));
 }
 
 const Params guest{{"vmid", "100"},
@@ -410,8 +410,8 @@ TEST(Vms, areThereAgainAfterARestartWithoutTheLocksOfDeadTasks) {
     EXPECT_EQ(co_await api.option(101, "description"), "ours");
     EXPECT_EQ(co_await api.task("DELETE", "/101"), "OK");
   };
-  px::testing::run(first(directory.path, simulation));
-  px::testing::run(second(directory.path, simulation));
+  px::testing::run(first(directory.path(), simulation));
+  px::testing::run(second(directory.path(), simulation));
 }
 
 TEST(Vms, areCheapWhenSimulated) {
