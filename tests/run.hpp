@@ -1,5 +1,6 @@
 #pragma once
 #include "support/async.hpp"
+#include "support/error.hpp"
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
@@ -31,6 +32,17 @@ inline void run(awaitable<void> operation) {
   asio::co_spawn(io, std::move(operation), [&](std::exception_ptr error) { failure = error; });
   io.run();
   if (failure) std::rethrow_exception(failure);
+}
+
+/// The Error that `operation` throws; a failed expectation and Errc::internal when it doesn't.
+template <class T>
+awaitable<Error> error_of(awaitable<T> operation) {
+  try {
+    co_await std::move(operation);
+  } catch (const Error& e) {
+    co_return e;
+  }
+  co_return Error{Errc::internal, "no error was thrown"};
 }
 
 }  // namespace px::testing

@@ -109,8 +109,10 @@ ClaimSeen seen_of(const std::optional<pve::qemu::VmConfigMap>& config, const Cla
 ClaimMachine::Next ClaimMachine::saw(const ClaimSeen& seen, SteadyTime now) {
   if (!seen.is_there) {
     since_.reset();
-    return Next::create;
+    const bool is_elsewhere = refused_since_ && now - *refused_since_ >= patience_with_the_unseen;
+    return is_elsewhere ? Next::pass_on : Next::create;
   }
+  refused_since_.reset();
   if (seen.is_ours && seen.is_template) return Next::use;
   if (!seen.is_ours && !seen.is_half_made) return Next::pass_on;
   if (seen.maker_is_dead) return Next::take_over;
@@ -164,6 +166,7 @@ awaitable<Claimed> claim(pve::Client& client, ClaimTerms terms, Deadline limit) 
     switch (machine.saw(seen, now)) {
       case ClaimMachine::Next::create:
         if (co_await attempt(client, ours, create(client, vm, terms, maker, limit))) co_return ours;
+        machine.was_refused(now);
         break;
       case ClaimMachine::Next::use:
         co_return Claimed{vm, true, ""};

@@ -38,6 +38,9 @@ class ClaimMachine {
   /// A maker whose line stays the same for so long is dead, and so is a VM that is half-made.
   static constexpr std::chrono::seconds patience{120};
 
+  /// A VM that somebody begins to make is seen sooner.
+  static constexpr std::chrono::seconds patience_with_the_unseen{10};
+
   enum class Next : std::uint8_t {
     create,     ///< nobody has it
     use,        ///< it is a template
@@ -46,12 +49,18 @@ class ClaimMachine {
     pass_on,    ///< it is something else: try the next number
   };
   Next saw(const ClaimSeen& seen, SteadyTime now);
+  /// The server said that the number is taken. Where nothing is to be seen of it for long, it is
+  /// another node's.
+  void was_refused(SteadyTime now) {
+    if (!refused_since_) refused_since_ = now;
+  }
   /// A task still works on it: its maker's line may stay as it is.
   void saw_work(SteadyTime now) { since_ = now; }
 
  private:
   std::string last_beat_;
   std::optional<SteadyTime> since_;
+  std::optional<SteadyTime> refused_since_;
 };
 
 struct ClaimTerms {

@@ -20,6 +20,8 @@ constexpr std::size_t most_vnets_at_first = 20;
 constexpr auto patience_with_another_run = 60min;
 constexpr auto say_again = 1min;
 constexpr int most_attempts = 5;
+/// When ranges may have become free that others had.
+constexpr auto look_for_ranges_again = 30s;
 constexpr int all_octets = 252;  // 192.168.2.0/24 .. 192.168.253.0/24
 
 int random_number(int below) {
@@ -36,6 +38,14 @@ NetworkSet set_of(const Plan& plan, std::string key, const std::string& prefix) 
   }
   return set;
 }
+
+struct NoFreeRange : Error {
+  explicit NoFreeRange(const std::string& host)
+      : Error{Errc::unavailable,
+              fmt::format("{} has no free range among 192.168.2.0/24 .. 192.168.253.0/24", host)} {
+    hint = "Remove networks of dead runs: inspect sandbox cleanup proxmox";
+  }
+};
 
 /// The server's address as we reach it, where it is given as one: it may be another's, in front.
 std::vector<Cidr> own_address_of(const std::string& host) {
@@ -195,10 +205,7 @@ awaitable<std::optional<Conflict>> Leases::make_in(Making& making) {
         std::min(octets.size(), std::max(making.waiting, fair_share(making.count, octets.size()))));
   }
   if (making.plan.automatic && octets.empty()) {
-    throw Error{Errc::unavailable,
-                fmt::format("{} has no free range among 192.168.2.0/24 .. 192.168.253.0/24",
-                            client_.instance().host)}
-        .with_hint("Remove networks of dead runs: inspect sandbox cleanup proxmox");
+    throw NoFreeRange{client_.instance().host};
   }
   if (making.plan.automatic) making.count = octets.size();
   const auto prefixes = free_prefixes(found, stem_of(making.task), random_number(1000));
@@ -295,17 +302,28 @@ awaitable<SharedSet> Leases::lease(Plan plan, std::string task) {
   if (!line) line = std::make_unique<Semaphore>(1);
   const auto permit = co_await line->acquire();
   const auto since = std::chrono::steady_clock::now();
+  auto make_again = since;
+  std::string_view waits_for = "the networks with fixed ranges";
   bool said = false;
   for (auto pause = 50ms;; pause = std::min(pause * 2, 1000ms)) {
     if (auto set = shelf_.take(key)) co_return set;
-    if (const auto count = sets_to_make(plan, shelf_.count(key), line->waiting() + 1); count > 0) {
-      const auto conflict = co_await make(plan, count, line->waiting() + 1, task);
-      if (!conflict) continue;
-      co_await wait_for(*conflict, since);
-      continue;
+    const auto now = std::chrono::steady_clock::now();
+    const auto count = sets_to_make(plan, shelf_.count(key), line->waiting() + 1);
+    if (count > 0 && now >= make_again) {
+      try {
+        const auto conflict = co_await make(plan, count, line->waiting() + 1, task);
+        if (!conflict) continue;
+        co_await wait_for(*conflict, since);
+        continue;
+      } catch (const NoFreeRange&) {
+        // Other samples of ours will give theirs back; without such, another server may do.
+        if (shelf_.count(key) == 0) throw;
+        make_again = now + look_for_ranges_again;
+        waits_for = "networks, as no range is free,";
+      }
     }
     if (!std::exchange(said, true)) {
-      log::info("a sample waits for the networks with fixed ranges on {}", client_.instance().host);
+      log::info("a sample waits for {} on {}", waits_for, client_.instance().host);
     }
     co_await sleep_for(pause);
   }

@@ -65,7 +65,8 @@ class Leases {
   awaitable<void> prepare(Plan plan, std::string task, std::size_t most);
 
   /// A set for one sample; waits for one that is in use, in the order of asking, and says so in the
-  /// log. Null for a plan without networks.
+  /// log: where its ranges are fixed, or the server has no more of them. Null for a plan without
+  /// networks.
   awaitable<SharedSet> lease(Plan plan, std::string task);
   /// When no VM uses it any more.
   void give_back(const SharedSet& set);

@@ -51,6 +51,7 @@ class Removal {
   }
 
   awaitable<void> remove_own_vm(OwnVm own) {
+    const auto turn = co_await removals_.acquire();
     const auto same = [description = own.description](const pve::qemu::VmConfigMap& config) {
       return config.get("description") == description;
     };
@@ -103,18 +104,26 @@ class Removal {
   pve::Client& client_;
   OnRemoved on_removed_;
   CleanupReport report_;
+  Semaphore removals_{removals_at_once};
 };
 
-awaitable<void> clean_server(Server& server, const CleanupSelection& selection,
+awaitable<void> clean_server(std::shared_ptr<Server> server, const CleanupSelection& selection,
                              const LifeOf& life_of, CleanupReport& report) {
-  co_await server.connect();
-  const auto found = co_await find_belongings(server.client(), server.nodes());
-  // After the things: a living run has its record before anything else.
-  const auto records = co_await find_records(server.client());
-  auto done =
-      co_await clean_up(server.client(), choose(found, records, selection, life_of, Mark::now()));
-  std::ranges::move(done.removed, std::back_inserter(report.removed));
-  std::ranges::move(done.left, std::back_inserter(report.left));
+  try {
+    co_await server->connect();
+    const auto found = co_await find_belongings(server->client(), server->nodes());
+    // After the things: a living run has its record before anything else.
+    const auto records = co_await find_records(server->client());
+    auto choice = choose(found, records, selection, life_of, Mark::now());
+    auto done = co_await clean_up(server->client(), std::move(choice),
+                                  [](const std::string& text) { log::info("removed {}", text); });
+    std::ranges::move(done.removed, std::back_inserter(report.removed));
+    std::ranges::move(done.left, std::back_inserter(report.left));
+    co_await server->client().close();
+  } catch (const Error& error) {
+    if (error.kind == Errc::cancelled) throw;
+    report.left.push_back(fmt::format("what is on {}: {}", server->instance().host, error.what()));
+  }
 }
 
 }  // namespace
@@ -192,19 +201,14 @@ awaitable<std::vector<std::string>> cleanup_from_environment(asio::thread_pool& 
   const auto executor = co_await asio::this_coro::executor;
   const RunId none;
   const CleanupSelection selection{.id = id, .everything = id.empty()};
-  const auto life = [&environment](const std::string& run) { return life_of(run, environment); };
+  const LifeOf life = [&environment](const std::string& run) { return life_of(run, environment); };
   CleanupReport report;
+  std::vector<awaitable<void>> work;
   for (auto& instance : read_instances(environment)) {
-    const std::string name = instance.host;
-    try {
-      const auto server =
-          std::make_shared<Server>(executor, pool, std::move(instance), none, environment);
-      co_await clean_server(*server, selection, life, report);
-      co_await server->client().close();
-    } catch (const Error& error) {
-      report.left.push_back(fmt::format("what is on {}: {}", name, error.what()));
-    }
+    auto server = std::make_shared<Server>(executor, pool, std::move(instance), none, environment);
+    work.push_back(clean_server(std::move(server), selection, life, report));
   }
+  co_await all(std::move(work));
   if (!report.left.empty()) {
     throw Error{Errc::unavailable, fmt::format("not everything could be removed:\n  {}",
                                                fmt::join(report.left, "\n  "))};

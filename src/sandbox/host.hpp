@@ -7,6 +7,7 @@
 #include "sandbox/health.hpp"
 #include "sandbox/instances.hpp"
 #include "sandbox/marks.hpp"
+#include "sandbox/removal.hpp"
 #include "sandbox/room.hpp"
 #include "sandbox/server.hpp"
 #include "sandbox/start_ramp.hpp"
@@ -60,10 +61,7 @@ class Host {
   /// At most two guests are waited for at once: a ping of a silent agent holds one of the server's
   /// three workers for 3 s (pve-facts sections 2 and 9).
   Semaphore boot_pings{2};
-  /// So many VMs are removed at once. The server would work at any number, each a process that
-  /// waits for the others' locks, and their ends are asked for by the same three workers (pve-facts
-  /// section 14).
-  Semaphore removals{16};
+  Semaphore removals{removals_at_once};
   /// Keys of the networks that were seen to be closed, and who may look now.
   std::set<std::string> probed;
   Semaphore one_probe{1};

@@ -71,6 +71,22 @@ TEST(ClaimMachine, waitsForWhatIsHalfMade) {
   EXPECT_EQ(machine.saw(half, start + 120s), Next::take_over);
 }
 
+TEST(ClaimMachine, triesTheNextNumberWhenOneIsTakenAndNothingIsSeenOfIt) {
+  ClaimMachine machine;
+  EXPECT_EQ(machine.saw({}, start), Next::create);
+  machine.was_refused(start);
+  EXPECT_EQ(machine.saw({}, start + 9s), Next::create);
+  machine.was_refused(start + 9s);
+  EXPECT_EQ(machine.saw({}, start + 10s), Next::pass_on);
+}
+
+TEST(ClaimMachine, staysWithANumberThatWasTakenByOneOfUs) {
+  ClaimMachine machine;
+  machine.was_refused(start);
+  EXPECT_EQ(machine.saw(seen("a 1"), start + 1s), Next::wait);
+  EXPECT_EQ(machine.saw({}, start + 11s), Next::create) << "its maker gave it up";
+}
+
 TEST(Claim, hasANumberThatFollowsFromContentAndNode) {
   const auto node = pve::NodeName::parse("pve1");
   const auto number = claimed_number(node, "inspect-src-0123456789abcdef");

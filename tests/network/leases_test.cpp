@@ -17,6 +17,7 @@ namespace px::network {
 namespace {
 
 using namespace std::chrono_literals;
+using px::testing::error_of;
 using px::testing::NodeUnderTest;
 using ::testing::Contains;
 using ::testing::ElementsAre;
@@ -130,6 +131,47 @@ TEST(FairShare, leavesRangesToOthersButIsNeverNothing) {
   EXPECT_EQ(fair_share(10, 100), 6U);
   EXPECT_EQ(fair_share(10, 15), 1U);
   EXPECT_EQ(fair_share(10, 0), 0U);
+}
+
+/// A server whose ranges are all taken, but for 192.168.3.0/24.
+TEST_F(LeasesOnNode, areWaitedForWhereNoRangeIsFreeForMore) {
+  make_strangers_network("192.168.128.0/17");
+  for (const auto* cidr : {"192.168.64.0/18", "192.168.32.0/19", "192.168.16.0/20",
+                           "192.168.8.0/21", "192.168.4.0/22", "192.168.2.0/24"}) {
+    const std::string text{cidr};
+    const auto made = node_.call("POST", "/cluster/sdn/vnets/office/subnets",
+                                 "type=subnet&gateway=" + text.substr(0, text.find('/') - 1) +
+                                     "1&subnet=" + percent_encode(text));
+    ASSERT_EQ(made.status, 200) << made.body;
+  }
+  with_process([this](Process& process) -> awaitable<void> {
+    auto& leases = process.leases;
+    const auto first = co_await leases.lease(parse_plan("auto"), "task");
+    EXPECT_THAT(cidrs(), Contains("192.168.3.0/24"));
+    auto end_first = [](Leases& of, SharedSet set) -> awaitable<void> {
+      co_await sleep_for(300ms);
+      of.give_back(set);
+    };
+    auto lease_second = [](Leases& of, SharedSet expected) -> awaitable<void> {
+      const auto second = co_await of.lease(parse_plan("auto"), "task");
+      EXPECT_EQ(second, expected);
+      of.give_back(second);
+    };
+    std::vector<awaitable<void>> work;
+    work.push_back(lease_second(leases, first));
+    work.push_back(end_first(leases, first));
+    co_await all(std::move(work));
+    co_await leases.remove_free();
+  });
+  EXPECT_THAT(log_, Contains(HasSubstr("a sample waits for networks, as no range is free, on")));
+  with_process(
+      [this](Process& process) -> awaitable<void> {
+        node_.call("POST", "/cluster/sdn/vnets/office/subnets",
+                   "type=subnet&gateway=192.168.3.1&subnet=192.168.3.0%2F24");
+        const auto error = co_await error_of(process.leases.lease(parse_plan("auto"), "task"));
+        EXPECT_EQ(error.kind, Errc::unavailable) << "nothing of this run's can become free";
+      },
+      "0badc0de");
 }
 
 TEST_F(LeasesOnNode, makesNoMoreSetsThanSamplesFit) {

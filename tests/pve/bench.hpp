@@ -63,15 +63,4 @@ inline void with_server(TlsServer::Handler handler, std::function<awaitable<void
   run(body());
 }
 
-/// The Error that `operation` throws; a failed expectation and Errc::internal when it doesn't.
-template <class T>
-awaitable<Error> error_of(awaitable<T> operation) {
-  try {
-    co_await std::move(operation);
-  } catch (const Error& e) {
-    co_return e;
-  }
-  co_return Error{Errc::internal, "no error was thrown"};
-}
-
 }  // namespace px::testing
