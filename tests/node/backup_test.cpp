@@ -1,10 +1,12 @@
 // vzdump and restore through the API, with qemu-img and machines that only pretend.
+#include "node/backup/archived_config.hpp"
 #include "node/vm/accelerator.hpp"
 #include "vm_api.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
 #include <sys/stat.h>
 
 namespace {

@@ -6,7 +6,6 @@
 #include "node/network/sdn_routes.hpp"
 #include "node/storage/transfer_routes.hpp"
 #include "node/vm/routes.hpp"
-#include "run.hpp"
 
 #include <fstream>
 

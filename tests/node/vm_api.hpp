@@ -7,6 +7,7 @@
 #include "node/state.hpp"
 #include "node/tasks.hpp"
 #include "node/vm/vms.hpp"
+#include "run.hpp"
 #include "support/bytes.hpp"
 #include "temporary_directory.hpp"
 

@@ -3,6 +3,8 @@
 #include "sandbox/isolation_probe.hpp"
 #include "vm_on_node.hpp"
 
+#include <boost/asio/ip/tcp.hpp>
+
 namespace px::sandbox {
 namespace {
 
