@@ -92,8 +92,9 @@ TEST_F(ClosedVm, ofADeadRunGoesWithItsGroups) {
     co_await run.prepare(spec_with(""));
     co_return run.id().text;
   };
-  const auto dead = px::testing::run(work(*this));
+  // First, for the run chooses names that are free.
   node_.call("POST", "/cluster/firewall/groups", "group=px999v0&comment=of+somebody");
+  const auto dead = px::testing::run(work(*this));
   ASSERT_EQ(groups(), 11U);
   px::testing::run(cleanup_from_environment(pool_, dead, environment()));
   EXPECT_EQ(groups(), 1U) << "the stranger's stays";

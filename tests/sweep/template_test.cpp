@@ -13,7 +13,8 @@ namespace {
 /// A disk image and a cloud-init configuration that no server has seen yet.
 std::string spec_of_a_new_disk(const TemporaryDirectory& folder) {
   const auto path = folder.path() / "disk.raw";
-  std::ofstream{path, std::ios::binary} << random_bytes(1024);
+  // Not its first bytes: they may be taken for a compressed file's.
+  std::ofstream{path, std::ios::binary} << std::string(512, '\0') << random_bytes(512);
   return fmt::format(R"({{"sdn_config": null, "vms_config": [
       {{"vm_source_config": {{"disk": "{}"}}, "nics": [],
         "cloud_init": {{"run": ["echo {}"]}}}}]}})",
