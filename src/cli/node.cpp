@@ -2,6 +2,7 @@
 
 #include "cli/exit.hpp"
 #include "node/node.hpp"
+#include "sandbox/instances.hpp"
 #include "support/error.hpp"
 #include "support/json.hpp"
 
@@ -13,7 +14,6 @@
 #include <fmt/format.h>
 
 #include <chrono>
-#include <cstdlib>
 #include <fcntl.h>
 #include <filesystem>
 #include <fstream>
@@ -54,12 +54,8 @@ struct Options {
 };
 
 fs::path default_directory() {
-  const char* state = std::getenv("XDG_STATE_HOME");
-  const char* home = std::getenv("HOME");
-  const fs::path base = state != nullptr && *state != '\0'
-                            ? fs::path{state}
-                            : fs::path{home == nullptr ? "." : home} / ".local" / "state";
-  return base / "proxmox-sandbox" / "node";
+  const auto state = sandbox::state_directory(sandbox::process_environment());
+  return (state.empty() ? fs::path{"./.local/state/proxmox-sandbox"} : state) / "node";
 }
 
 /// Written when the node answers; tells its users how to reach it. For the user's eyes only.
