@@ -10,7 +10,11 @@ namespace px::guest {
 
 namespace {
 
+using Duration = std::chrono::steady_clock::duration;
+
 constexpr int enough_looks = 2;
+/// Percent of the time that a VM waits for processors of its node: it runs at half its speed or less.
+constexpr double starved_pressure = 50;
 /// Who waits for a command asks again within seconds.
 constexpr std::chrono::seconds memory{5};
 
@@ -40,6 +44,10 @@ bool is_passing(const pve::qemu::VmStatus& status) {
       "save-vm", "restore-vm", "inmigrate", "finish-migrate", "postmigrate", "prelaunch", "colo"};
   return !status.lock.empty() ||
          std::ranges::find(states, std::string_view{status.qmp_status}) != states.end();
+}
+
+bool is_starved(const Sight& sight) {
+  return sight.status.cpu_pressure >= starved_pressure;
 }
 
 std::string console_hint(const VmWords& vm) {
@@ -74,7 +82,9 @@ std::optional<Error> cause_in_vm(const Sight& sight, bool silent_for_long, std::
   if (!silent_for_long || is_passing(status)) return std::nullopt;
   return dead(fmt::format("the guest agent of {} does not answer, though the VM runs ({}; {})",
                           vm.text, state, silence),
-              "Was the agent ended in the guest, or does the guest hang? " + console_hint(vm));
+              (is_starved(sight) ? "Its node has too few processors for what runs there. "
+                                 : "Was the agent ended in the guest, or does the guest hang? ") +
+                  console_hint(vm));
 }
 
 }  // namespace
@@ -135,7 +145,9 @@ bool is_time_to_listen(const Sight& sight, const Silence& silence,
 std::optional<Error> cause_of_death(const Sight& sight, const Silence& silence,
                                     std::chrono::steady_clock::duration patience, Silence::Time now,
                                     const VmWords& vm) {
-  const bool for_long = silence.lasting(now) >= patience;
+  const bool for_long = silence.lasting(now) >=
+                        (is_starved(sight) ? std::max<Duration>(patience, patience_with_the_starved)
+                                           : patience);
   const auto how_long =
       fmt::format("silent for {} s",
                   std::chrono::duration_cast<std::chrono::seconds>(silence.lasting(now)).count());

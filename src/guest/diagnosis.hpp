@@ -64,6 +64,10 @@ struct VmWords {
   std::string console_url;  ///< may be empty
 };
 
+/// So long may a guest be silent that waits for processors most of the time: the node has more to
+/// do than it can, and everything on it takes long.
+constexpr std::chrono::seconds patience_with_the_starved{40};
+
 /// Before the end of its patience with a silent guest a watch listens so long to the console.
 constexpr std::chrono::milliseconds listening_time{2500};
 
@@ -76,7 +80,8 @@ bool is_time_to_listen(const Sight& sight, const Silence& silence,
 ///
 /// What QEMU or the server says for certain (stopped, deleted, panicked) counts at once. Silence
 /// alone counts after `patience`, and only when the server waited for the agent, or was asked
-/// itself, twice: an agent under load takes seconds for an answer, and a server is restarted.
+/// itself, twice: an agent under load takes seconds for an answer, and a server is restarted. Where
+/// the server says that the VM is starved of processors, patience_with_the_starved counts.
 std::optional<Error> cause_of_death(const Sight& sight, const Silence& silence,
                                     std::chrono::steady_clock::duration patience, Silence::Time now,
                                     const VmWords& vm);

@@ -1,5 +1,7 @@
 #pragma once
+#include <chrono>
 #include <cstdint>
+#include <map>
 
 /// What this machine is like: what a node of real VMs tells of itself.
 namespace px::node {
@@ -22,5 +24,20 @@ double host_load();
 
 /// Bytes of a process that are in memory; 0 when it is gone.
 std::int64_t process_memory(int pid);
+
+/// How much a process lacks processors: of one process what Linux calls pressure (PSI, cpu "some").
+class CpuPressure {
+ public:
+  /// Looks at the process. Of looks within a second the first counts.
+  void look(int pid);
+  /// Percent of the time between the last two looks in which a thread was ready to run and did not:
+  /// that of the thread that waited longest. 0 before, and where the kernel keeps no such account.
+  double percent() const noexcept { return percent_; }
+
+ private:
+  std::chrono::steady_clock::time_point looked_{};
+  std::map<int, std::chrono::nanoseconds> waited_{};  ///< by thread, since its start
+  double percent_ = 0;
+};
 
 }  // namespace px::node

@@ -170,6 +170,7 @@ awaitable<VmStatus> status(Client& client, VmRef vm, CallOptions options) {
   out.agent_configured = json::flag_or(data, "agent", false);
   out.is_template = json::flag_or(data, "template", false);
   out.uptime = json::number_or(data, "uptime", 0);
+  out.cpu_pressure = json::real_or(data, "pressurecpusome", 0);
   co_return out;
 }
 

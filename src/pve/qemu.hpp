@@ -48,6 +48,9 @@ struct VmStatus {
   bool agent_configured = false;
   bool is_template = false;
   std::int64_t uptime = 0;  ///< seconds
+  /// Percent of the last 10 s in which a thread of the VM was ready and had no processor of the
+  /// node (Linux PSI, cpu "some"); 0 from servers before Proxmox VE 9, which don't tell.
+  double cpu_pressure = 0;
 };
 /// Errc::not_found for a VM that is not there.
 awaitable<VmStatus> status(Client& client, VmRef vm, CallOptions options = {});

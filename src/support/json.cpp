@@ -111,6 +111,13 @@ std::int64_t number_or(const value& v, std::string_view key, std::int64_t otherw
   return find(v, key) == nullptr ? otherwise : number_at(v, key);
 }
 
+double real_or(const value& v, std::string_view key, double otherwise) {
+  const value* found = find(v, key);
+  if (found == nullptr) return otherwise;
+  if (found->is_number()) return found->to_number<double>();
+  fail_answer(key, "a number", found);
+}
+
 bool flag_or(const value& v, std::string_view key, bool otherwise) {
   return find(v, key) == nullptr ? otherwise : number_at(v, key) != 0;
 }

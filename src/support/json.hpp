@@ -36,6 +36,7 @@ std::string text_at(const value& v, std::string_view key);
 std::string text_or(const value& v, std::string_view key, std::string_view otherwise = {});
 std::int64_t number_at(const value& v, std::string_view key);
 std::int64_t number_or(const value& v, std::string_view key, std::int64_t otherwise);
+double real_or(const value& v, std::string_view key, double otherwise);
 bool flag_or(const value& v, std::string_view key, bool otherwise);
 
 /// The known name nearest to `wrong` by edit distance, or empty when none is near.

@@ -20,6 +20,12 @@ Sight running(std::string qmp_status, std::string lock = "") {
   return sight;
 }
 
+Sight starved() {
+  Sight sight = running("running");
+  sight.status.cpu_pressure = 50;
+  return sight;
+}
+
 /// What was noted, at seconds from the start of the silence.
 struct Noted {
   std::vector<std::chrono::milliseconds> misses{};
@@ -86,6 +92,11 @@ INSTANTIATE_TEST_SUITE_P(
             "(status running, qmpstatus running, up 42 s; silent for 8 s). Was the agent ended in "
             "the guest, or does the guest hang? Its console: https://pve1:8006/?console"},
         Row{"aSilentAgentNotYet", running("running"), {{3s, 6s}, {}, 7999ms}, ""},
+        Row{"aStarvedGuestNotYet", starved(), {{3s, 6s}, {}, 39999ms}, ""},
+        Row{"aStarvedGuestAtLast",
+            starved(),
+            {{3s, 6s}, {}, 40s},
+            "silent for 40 s). Its node has too few processors for what runs there. Its console"},
         Row{"anAgentThatMissedOnce", running("running"), {{3s}, {}, 30s}, ""},
         Row{"aGuestThatWasNotAsked", running("running"), {{}, {}, 1h}, ""},
         Row{"aBusyServer", {.reach = Reach::busy, .said = "timed out"}, {{3s, 6s}, {}, 30s}, ""},

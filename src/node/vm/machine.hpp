@@ -55,6 +55,7 @@ struct MachineStatus {
   std::string run_state = "stopped";  ///< QEMU's own word: running, paused, io-error...
   int pid = 0;
   std::chrono::seconds uptime{0};
+  double cpu_pressure = 0;  ///< percent, see CpuPressure
 };
 
 /// Everything a start needs: the configuration and where its volumes lie.

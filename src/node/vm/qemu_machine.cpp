@@ -61,6 +61,7 @@ void QemuMachine::forget_process() noexcept {
   if (process_) exit_code_ = process_->exit_code();
   process_.reset();
   run_state_ = "running";
+  pressure_ = {};
   qmp_.close();
   agent_.close();
   std::error_code ignored;
@@ -192,12 +193,16 @@ awaitable<std::unique_ptr<SerialPort>> QemuMachine::open_serial(int number) {
 
 MachineStatus QemuMachine::status() {
   if (!alive()) return {};
-  return {
-      .running = true, .run_state = run_state_, .pid = process_->pid(), .uptime = process_->age()};
+  return {.running = true,
+          .run_state = run_state_,
+          .pid = process_->pid(),
+          .uptime = process_->age(),
+          .cpu_pressure = pressure_.percent()};
 }
 
 awaitable<void> QemuMachine::refresh() {
   if (!alive()) co_return;
+  pressure_.look(process_->pid());
   const json::value status = co_await qmp_.call("query-status");
   run_state_ = json::text_or(status, "status", "running");
 }

@@ -1,4 +1,5 @@
 #pragma once
+#include "node/host.hpp"
 #include "node/vm/command_line.hpp"
 #include "node/vm/guest_agent.hpp"
 #include "node/vm/machine.hpp"
@@ -61,6 +62,7 @@ class QemuMachine : public Machine {
   std::optional<Process> tpm_;  ///< of a machine that this node started; ends by itself with QEMU
   int exit_code_ = 0;           ///< of the last process
   std::string run_state_ = "running";  ///< as last seen
+  CpuPressure pressure_;
 };
 
 }  // namespace px::node

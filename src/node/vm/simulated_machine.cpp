@@ -67,6 +67,10 @@ std::string SimulatedGuest::run_state(int /*vmid*/) {
   return {};
 }
 
+double SimulatedGuest::cpu_pressure(int /*vmid*/) {
+  return 0;
+}
+
 std::string SimulatedGuest::console(int /*vmid*/) {
   return {};
 }
@@ -237,7 +241,8 @@ MachineStatus SimulatedMachine::status() {
                        : paused_          ? "paused"
                                           : "running",
           .pid = 0,
-          .uptime = std::chrono::duration_cast<std::chrono::seconds>(now() - started_)};
+          .uptime = std::chrono::duration_cast<std::chrono::seconds>(now() - started_),
+          .cpu_pressure = simulation_.guest->cpu_pressure(state_.vmid)};
 }
 
 awaitable<void> SimulatedMachine::change_medium(const std::string& /*drive*/,

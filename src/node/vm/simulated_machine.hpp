@@ -35,6 +35,8 @@ class SimulatedGuest {
   virtual bool answers(int vmid);
   /// What QEMU says of a VM that is switched on (`io-error`); empty = as the API left it.
   virtual std::string run_state(int vmid);
+  /// How much a VM lacks processors, in percent.
+  virtual double cpu_pressure(int vmid);
   /// What a VM prints on its serial console, asked again and again while somebody looks at it.
   virtual std::string console(int vmid);
 };

@@ -254,7 +254,10 @@ json::object Vms::summary(Vm& vm, bool full) const {
   if (options.contains("lock")) out["lock"] = options.at("lock");
   if (options.contains("serial0")) out["serial"] = 1;
   if (vm.is_template()) out["template"] = 1;
-  if (full) out["qmpstatus"] = status.run_state;
+  if (full) {
+    out["qmpstatus"] = status.run_state;
+    out["pressurecpusome"] = status.cpu_pressure;
+  }
   return out;
 }
 
