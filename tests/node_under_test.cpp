@@ -13,6 +13,7 @@
 
 #include <chrono>
 #include <cstdlib>
+#include <fstream>
 #include <future>
 #include <locale>
 #include <sstream>
@@ -207,6 +208,16 @@ Reply NodeUnderTest::call(RawClient& client, std::string_view method, const std:
   if (!in_body && !form.empty()) target += "?" + form;
   client.send(render_request(method, target, headers, in_body ? form : ""));
   return client.receive();
+}
+
+void offer_built_in(const std::filesystem::path& directory) {
+  std::filesystem::create_directories(directory);
+  std::ofstream{directory / "debian13-small.qcow2"} << std::string(512, 'x');
+  ::setenv("PROXMOX_SANDBOX_IMAGES", directory.c_str(), 1);
+}
+
+std::shared_ptr<node::SimulatedGuest> willing_guest() {
+  return std::make_shared<node::SimulatedGuest>("x 0 boot \n");
 }
 
 std::int64_t NodeUnderTest::requests_without_polls() const {

@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <string>
@@ -53,6 +54,13 @@ using Headers = std::vector<std::pair<std::string, std::string>>;
 
 std::string render_request(std::string_view method, std::string_view target, const Headers& headers,
                            std::string_view body);
+
+/// Makes an image of the built-in debian13-small in `directory` and has PROXMOX_SANDBOX_IMAGES name
+/// it. Simulated machines take any bytes for a disk.
+void offer_built_in(const std::filesystem::path& directory);
+
+/// In whose VMs every command ends well, by the words of src/guest/linux/scripts.hpp.
+std::shared_ptr<node::SimulatedGuest> willing_guest();
 
 /// A node with simulated machines in this process, on a thread of its own. Answers in its own
 /// port; calls are made with an API token that has all rights.

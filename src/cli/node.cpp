@@ -127,21 +127,6 @@ void print_exports(const Running& running) {
     fmt::print("export {}={}\n", name, quote(value));
 }
 
-/// Its commands print the same whatever they are.
-class TalkingGuest : public node::SimulatedGuest {
- public:
-  explicit TalkingGuest(std::string output) : output_{std::move(output)} {}
-  node::ExecAnswer run(node::SimulatedState& /*state*/, const std::vector<std::string>& /*argv*/,
-                       const std::string& /*input*/) override {
-    node::ExecAnswer out;
-    out.output = output_;
-    return out;
-  }
-
- private:
-  std::string output_;
-};
-
 node::NodeOptions to_node_options(const Options& options) {
   node::NodeOptions out;
   out.directory = options.directory;
@@ -154,7 +139,7 @@ node::NodeOptions to_node_options(const Options& options) {
     auto& simulation = out.simulation.emplace();
     if (options.memory_gb) simulation.memory = std::int64_t{*options.memory_gb} << 30;
     if (options.cores) simulation.cores = *options.cores;
-    simulation.guest = std::make_shared<TalkingGuest>(options.output);
+    simulation.guest = std::make_shared<node::SimulatedGuest>(options.output);
     if (options.boot_ms) simulation.boot_time = std::chrono::milliseconds{*options.boot_ms};
     auto& pace = simulation.task_pace;
     if (options.task_ms) pace.time = std::chrono::milliseconds{*options.task_ms};

@@ -228,6 +228,20 @@ void apply(const InstanceOverrides& overrides, pve::Instance& instance) {
   if (overrides.image_storage) instance.image_storage = *overrides.image_storage;
 }
 
+std::optional<std::string> config_file(const Environment& environment) {
+  auto file = environment("PROXMOX_CONFIG_FILE");
+  if (file && file->empty()) file.reset();
+  return file;
+}
+
+/// From the file, checked, or from the variables, which a spec may complete.
+std::vector<pve::Instance> as_written(const Environment& environment) {
+  const auto file = config_file(environment);
+  auto out = file ? read_file(*file) : std::vector{read_variables(environment)};
+  for (auto& instance : out) instance.state_directory = state_directory(environment);
+  return out;
+}
+
 }  // namespace
 
 Environment process_environment() {
@@ -261,23 +275,15 @@ std::filesystem::path state_directory(const Environment& environment) {
 }
 
 std::vector<pve::Instance> read_instances(const Environment& environment) {
-  const auto file = environment("PROXMOX_CONFIG_FILE");
-  std::vector<pve::Instance> out;
-  if (file && !file->empty()) {
-    out = read_file(*file);
-  } else {
-    out.push_back(read_variables(environment));
-    check(out.back(), variable_of);
-  }
-  for (auto& instance : out) instance.state_directory = state_directory(environment);
+  auto out = as_written(environment);
+  if (!config_file(environment)) check(out.front(), variable_of);
   return out;
 }
 
 std::vector<pve::Instance> instances_for(const Spec& spec, const Environment& environment) {
-  const auto file = environment("PROXMOX_CONFIG_FILE");
-  std::vector<pve::Instance> out;
-  if (file && !file->empty()) {
-    out = read_file(*file);
+  auto out = as_written(environment);
+  // The single variables describe one server, which serves any pool.
+  if (const auto file = config_file(environment)) {
     std::set<std::string> pools;
     for (const auto& instance : out) pools.insert(instance.pool);
     std::erase_if(out,
@@ -286,14 +292,10 @@ std::vector<pve::Instance> instances_for(const Spec& spec, const Environment& en
       throw_bad_input("instance_pool_id", spec.instance_pool_id,
                       fmt::format("the pools in {} are: {}", *file, fmt::join(pools, ", ")));
     }
-  } else {
-    // The single variables describe one server, which serves any pool.
-    out.push_back(read_variables(environment));
   }
   for (auto& instance : out) {
     apply(spec.overrides, instance);
     check(instance, variable_of);
-    instance.state_directory = state_directory(environment);
   }
   return out;
 }

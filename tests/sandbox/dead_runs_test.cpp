@@ -5,6 +5,8 @@
 #include "sandbox/removal.hpp"
 #include "sandbox/vm_on_node.hpp"
 
+#include <fstream>
+
 namespace px::sandbox {
 namespace {
 

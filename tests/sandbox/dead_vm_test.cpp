@@ -9,7 +9,6 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
-#include <fstream>
 #include <mutex>
 
 namespace px::sandbox {
@@ -70,8 +69,7 @@ guest::ExecRequest command(std::vector<std::string> argv) {
 class DyingVm : public ::testing::Test {
  protected:
   DyingVm() {
-    std::ofstream{images_.path() / "debian13-small.qcow2"} << std::string(512, 'x');
-    ::setenv("PROXMOX_SANDBOX_IMAGES", images_.path().c_str(), 1);
+    px::testing::offer_built_in(images_.path());
     auto options = px::testing::NodeUnderTest::options_for("proxmox");
     options.simulation->guest = guest_;
     node_.emplace(std::move(options));
@@ -263,9 +261,8 @@ TEST_F(DyingVm, isNotAGuestWhoseAgentTakesSeconds) {
 
 TEST_F(DyingVm, isNotAGuestThatIsStarvedOfProcessors) {
   guest_->pressure = 80;
-  with_vm([&](Vm& vm) -> awaitable<void> {
-    EXPECT_EQ(co_await status_after_a_silence(vm, 14s), 3);
-  });
+  with_vm(
+      [&](Vm& vm) -> awaitable<void> { EXPECT_EQ(co_await status_after_a_silence(vm, 14s), 3); });
 }
 
 TEST_F(DyingVm, isNotOneOfTenThousandCommandsThatFailByThemselves) {

@@ -5,6 +5,8 @@
 
 #include <boost/asio/ip/tcp.hpp>
 
+#include <fstream>
+
 namespace px::sandbox {
 namespace {
 

@@ -39,10 +39,7 @@ node::NodeOptions options_of(const std::string& name, int memory_gib, int cores,
 
 class Pools : public ::testing::Test {
  public:
-  Pools() {
-    std::ofstream{directory_.path() / "debian13-small.qcow2"} << std::string(512, 'x');
-    ::setenv("PROXMOX_SANDBOX_IMAGES", directory_.path().c_str(), 1);
-  }
+  Pools() { px::testing::offer_built_in(directory_.path()); }
 
   void add(const std::string& id, const std::string& node, int port, const std::string& fingerprint,
            const std::string& secret, json::object more = {}) {

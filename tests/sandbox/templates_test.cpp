@@ -7,6 +7,8 @@
 #include "support/process.hpp"
 #include "vm_on_node.hpp"
 
+#include <fstream>
+
 namespace px::sandbox {
 namespace {
 

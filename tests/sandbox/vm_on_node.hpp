@@ -7,17 +7,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <fstream>
-
 namespace px::sandbox {
 
 /// A node with simulated machines and a client of it.
 class VmOnNode : public ::testing::Test {
  public:
-  VmOnNode() {
-    std::ofstream{images_.path() / "debian13-small.qcow2"} << std::string(512, 'x');
-    ::setenv("PROXMOX_SANDBOX_IMAGES", images_.path().c_str(), 1);
-  }
+  VmOnNode() { px::testing::offer_built_in(images_.path()); }
 
   Environment environment() { return px::testing::environment_of(node_.variables()); }
 

@@ -12,7 +12,6 @@
 #include "sweep/kinds.hpp"
 #include "sweep/rounds.hpp"
 #include "sweep/swept_node.hpp"
-#include "sweep/willing_guest.hpp"
 
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
@@ -123,7 +122,7 @@ class Servers {
   }
 
   TemporaryDirectory directory_;
-  std::shared_ptr<node::SimulatedGuest> guest_ = std::make_shared<WillingGuest>();
+  std::shared_ptr<node::SimulatedGuest> guest_ = willing_guest();
   std::array<SweptNode, 2> nodes_{SweptNode{directory_.path() / "first", "first", guest_},
                                   SweptNode{directory_.path() / "second", "second", guest_}};
   asio::thread_pool pool_{1};

@@ -2,13 +2,11 @@
 // template, which is not there yet.
 #include "evaluation/child.hpp"
 #include "sweep/swept_node.hpp"
-#include "sweep/willing_guest.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <csignal>
-#include <fstream>
 #include <regex>
 #include <sstream>
 
@@ -49,7 +47,7 @@ std::vector<Used> uses_in(const std::string& output) {
 class ManyProcesses : public ::testing::Test {
  public:
   ManyProcesses() {
-    std::ofstream{directory_.path() / "debian13-small.qcow2"} << std::string(512, 'x');
+    offer_built_in(directory_.path());
     node_.settle();
     node_.arm(1'000'000, "action=delay");  // counts from here
   }
@@ -84,7 +82,7 @@ class ManyProcesses : public ::testing::Test {
   }
 
   TemporaryDirectory directory_;
-  SweptNode node_{directory_.path() / "node", "proxmox", std::make_shared<WillingGuest>()};
+  SweptNode node_{directory_.path() / "node", "proxmox", willing_guest()};
   std::vector<std::unique_ptr<Child>> processes_;
 };
 

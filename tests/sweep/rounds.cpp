@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <fstream>
 #include <future>
 #include <iostream>
 #include <mutex>
@@ -38,13 +37,6 @@ void live_in_memory() {
   if (::access(memory, W_OK) == 0) ::setenv("TMPDIR", memory, 1);
 }
 
-/// The image of the built-in: simulated disks take any bytes.
-void make_images(const std::filesystem::path& directory) {
-  std::filesystem::create_directories(directory);
-  std::ofstream{directory / "debian13-small.qcow2"} << std::string(512, 'x');
-  ::setenv("PROXMOX_SANDBOX_IMAGES", directory.c_str(), 1);
-}
-
 }  // namespace
 
 const std::vector<std::string>& round_log() {
@@ -54,7 +46,7 @@ const std::vector<std::string>& round_log() {
 std::vector<Round> sweep(const std::function<OneRound()>& make_lane) {
   live_in_memory();
   const TemporaryDirectory images;
-  make_images(images.path());
+  offer_built_in(images.path());
   keep_log_lines();
   std::atomic<int> next{1};
   std::atomic<bool> through{false};

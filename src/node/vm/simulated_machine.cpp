@@ -56,7 +56,7 @@ class SimulatedSerial : public SerialPort {
 
 ExecAnswer SimulatedGuest::run(SimulatedState& /*state*/, const std::vector<std::string>& /*argv*/,
                                const std::string& /*input*/) {
-  return {};
+  return {0, output_, "", {}};
 }
 
 bool SimulatedGuest::answers(int /*vmid*/) {

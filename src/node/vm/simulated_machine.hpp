@@ -27,8 +27,10 @@ struct SimulatedState {
 /// Computes what commands do. One serves all VMs of a node; tests bring their own.
 class SimulatedGuest {
  public:
+  explicit SimulatedGuest(std::string output = {}) : output_{std::move(output)} {}
   virtual ~SimulatedGuest() = default;
-  /// `argv` and `input` (bytes) as the agent gets them. The default does nothing, with exit code 0.
+  /// `argv` and `input` (bytes) as the agent gets them. By default every command prints the same
+  /// output, and its exit code is 0.
   virtual ExecAnswer run(SimulatedState& state, const std::vector<std::string>& argv,
                          const std::string& input);
   /// Whether the agent of a VM that runs answers.
@@ -39,6 +41,9 @@ class SimulatedGuest {
   virtual double cpu_pressure(int vmid);
   /// What a VM prints on its serial console, asked again and again while somebody looks at it.
   virtual std::string console(int vmid);
+
+ private:
+  std::string output_;
 };
 
 struct Simulation {
