@@ -145,33 +145,23 @@ awaitable<std::optional<Conflict>> Leases::make(Plan plan, std::size_t count, st
   const auto permit = co_await one_change_.acquire();
   for (int attempt = 1;; ++attempt) {
     Making making{plan, count, waiting, task};
-    std::exception_ptr failure;
     std::optional<Conflict> conflict;
-    try {
-      conflict = co_await make_in(making);
-    } catch (...) {
-      failure = std::current_exception();
-    }
-    if (!failure && !conflict) {
+    co_await with_undo(make_in(making, conflict), undo(making));
+    if (!conflict) {
       // First, for a cancellation would lose them on the way.
       for (auto& set : making.sets) shelf_.put(std::make_shared<NetworkSet>(std::move(set)));
       co_await tell({});
       co_return std::nullopt;
     }
-    if (failure) {
-      // After a cancellation nothing could be waited for.
-      co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
-    }
     co_await shielded(undo(making));
-    co_await tell({});
-    if (failure) std::rethrow_exception(failure);
     // On a server without the lock someone chose the same range at the same time; both yield.
     const bool other_range_will_do = plan.automatic && attempt < most_attempts;
     if (!other_range_will_do) co_return conflict;
   }
 }
 
-awaitable<std::optional<Conflict>> Leases::make_in(Making& making) {
+/// `conflict`: what is in the way, when that is another run's.
+awaitable<void> Leases::make_in(Making& making, std::optional<Conflict>& conflict) {
   making.lock = co_await sdn::lock(client_);
   const auto limit = Deadline::after(change_limit);
   const sdn::Change change{making.lock.token(), limit};
@@ -189,8 +179,9 @@ awaitable<std::optional<Conflict>> Leases::make_in(Making& making) {
   making.applying = !doomed_.empty();
   co_await remove(client_, doomed_, change);
   doomed_.clear();
-  if (const auto conflict = conflict_of(making.plan, taken)) {
-    if (conflict->taken.run) co_return conflict;
+  conflict = conflict_of(making.plan, taken);
+  if (conflict) {
+    if (conflict->taken.run) co_return;
     throw_bad_input(conflict->field, conflict->cidr.text(),
                     fmt::format("{} on {} belongs to {}", conflict->taken.cidr.text(),
                                 client_.instance().host, conflict->taken.owner));
@@ -217,12 +208,12 @@ awaitable<std::optional<Conflict>> Leases::make_in(Making& making) {
     const auto now = co_await survey(client_, nodes_);
     const auto others = taken_without(now, making.made());
     for (const auto& set : making.sets) {
-      if (auto conflict = conflict_of(set.plan, others)) co_return conflict;
+      conflict = conflict_of(set.plan, others);
+      if (conflict) co_return;
     }
   }
   making.applying = true;
   co_await apply_and_check(client_, nodes_, making.sets, making.lock, limit);
-  co_return std::nullopt;
 }
 
 /// `octets`: of the ranges, for a plan that leaves them to us. `ranges`: the server's networks.
@@ -269,6 +260,7 @@ awaitable<void> Leases::undo(Making& making) {
                error.what());
     for (auto& set : making.made()) doomed_.push_back(std::move(set));
   }
+  co_await tell({});
 }
 
 awaitable<void> Leases::remove_made(Making& making) {

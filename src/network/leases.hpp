@@ -78,7 +78,7 @@ class Leases {
   struct Making;
   awaitable<std::optional<Conflict>> make(Plan plan, std::size_t count, std::size_t waiting,
                                           std::string task);
-  awaitable<std::optional<Conflict>> make_in(Making& making);
+  awaitable<void> make_in(Making& making, std::optional<Conflict>& conflict);
   awaitable<void> make_sets(Making& making, const pve::sdn::Change& change,
                             const std::vector<std::string>& prefixes,
                             const std::vector<int>& octets, const std::vector<Cidr>& ranges);

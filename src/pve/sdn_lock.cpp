@@ -95,20 +95,19 @@ awaitable<void> ask_for_lock(Client& client, Deadline limit, LockToken& token) {
   token = std::string{data.get_string()};
 }
 
+awaitable<void> give_back(Client& client, Lock& lock) {
+  if (lock.token()) co_await unlock(client, lock);
+}
+
 /// A caller that is cancelled while its request is under way leaves no lock behind.
 awaitable<void> ask_for_lock(Client& client, Deadline limit, Lock& lock) {
   LockToken token;
-  std::exception_ptr failure;
-  try {
-    co_await shielded(ask_for_lock(client, limit.sooner(Deadline::after(30s)), token));
-  } catch (...) {
-    failure = std::current_exception();
-  }
-  if (token) lock.note_token(token);
-  if (!failure) co_return;
-  co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
-  co_await unlock(client, lock);
-  std::rethrow_exception(failure);
+  auto ask = [](Client& on, Deadline until, LockToken& out, Lock& noted) -> awaitable<void> {
+    co_await ask_for_lock(on, until, out);
+    noted.note_token(out);
+  };
+  co_await with_undo(shielded(ask(client, limit.sooner(Deadline::after(30s)), token, lock)),
+                     give_back(client, lock));
 }
 
 awaitable<void> break_lock(Client& client) {

@@ -148,29 +148,28 @@ awaitable<void> Run::end_life() {
 awaitable<void> Run::prepare(std::string spec_json) {
   const Spec spec = co_await read(spec_json);
   show_life();
-  const auto servers = servers_for(spec);
-  std::exception_ptr failure;
-  try {
-    co_await prepare_servers(servers, spec, sha256_hex(spec_json));
-    ++prepared_;
-    // Another one that failed meanwhile may have ended them.
-    show_life();
-    for (const auto& server : servers) {
-      if (server->is_connected()) co_await lease_.take({server, &server->client()});
-    }
-  } catch (...) {
-    failure = std::current_exception();
-  }
-  if (!failure) co_return;
   // Nobody calls sweep() for a task that did not begin.
-  co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+  co_await with_undo(prepare_on(servers_for(spec), spec, sha256_hex(spec_json)), undo_prepare());
+}
+
+awaitable<void> Run::prepare_on(std::vector<std::shared_ptr<Server>> servers, const Spec& spec,
+                                std::string key) {
+  co_await prepare_servers(servers, spec, std::move(key));
+  ++prepared_;
+  // Another one that failed meanwhile may have ended them.
+  show_life();
+  for (const auto& server : servers) {
+    if (server->is_connected()) co_await lease_.take({server, &server->client()});
+  }
+}
+
+awaitable<void> Run::undo_prepare() {
   try {
     if (prepared_ == 0) co_await remove_networks();
     co_await end_life();
   } catch (const Error& error) {
     log::error("networks of a start that failed are left: {}", error.what());
   }
-  std::rethrow_exception(failure);
 }
 
 namespace {

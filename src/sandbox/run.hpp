@@ -68,6 +68,9 @@ class Run {
   awaitable<Spec> read(std::string spec_json);
   std::vector<std::shared_ptr<Server>> servers_for(const Spec& spec);
   std::shared_ptr<Server> server_for(pve::Instance instance);
+  awaitable<void> prepare_on(std::vector<std::shared_ptr<Server>> servers, const Spec& spec,
+                             std::string key);
+  awaitable<void> undo_prepare();
   awaitable<void> prepare_servers(const std::vector<std::shared_ptr<Server>>& servers,
                                   const Spec& spec, const std::string& key);
   awaitable<void> prepare_server(std::shared_ptr<Server> server, const Spec& spec,

@@ -25,23 +25,24 @@ Sandbox::Sandbox(std::shared_ptr<Place> place, const Spec& spec, const RunId& ru
 }
 
 awaitable<void> Sandbox::bring_up() {
-  std::exception_ptr failure;
+  return with_undo(bring_up_in_its_place(), undo_bring_up());
+}
+
+awaitable<void> Sandbox::bring_up_in_its_place() {
   try {
     co_await bring_up_in_order();
   } catch (const Error& error) {
-    failure = std::current_exception();
     if (!is_made() && is_servers_fault(error, false)) place_->could_not_start();
-  } catch (...) {
-    failure = std::current_exception();
+    throw;
   }
-  if (!failure) co_return;
-  co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+}
+
+awaitable<void> Sandbox::undo_bring_up() {
   try {
     co_await destroy();
   } catch (const Error& error) {
     log::error("a start that failed could not be undone: {}", error.what());
   }
-  std::rethrow_exception(failure);
 }
 
 awaitable<void> Sandbox::bring_up_in_order() {

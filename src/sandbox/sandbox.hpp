@@ -156,7 +156,9 @@ class Sandbox {
   bool gone() const noexcept { return gone_; }
 
  private:
+  awaitable<void> bring_up_in_its_place();
   awaitable<void> bring_up_in_order();
+  awaitable<void> undo_bring_up();
   awaitable<void> check_isolation();
   awaitable<void> destroy_all();
   void count_start();

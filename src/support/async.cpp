@@ -48,6 +48,8 @@ awaitable<bool> wait_to_the_end(Event& event, const std::function<void()>& on_ca
   co_return cancelled;
 }
 
+/// Goes before any other error: who catches that and tries again would not end any more, for a
+/// cancellation is told once.
 [[noreturn]] void throw_cancelled() {
   throw boost::system::system_error{asio::error::operation_aborted};
 }
@@ -89,10 +91,8 @@ awaitable<void> all(std::vector<awaitable<void>> operations, bool stop_at_first_
                    asio::bind_cancellation_slot(group->signals[i].slot(), std::move(done)));
   }
   const bool cancelled = co_await wait_to_the_end(group->ended, [&] { group->cancel_all(); });
-  if (group->first_error && !(cancelled && is_cancellation(group->first_error))) {
-    std::rethrow_exception(group->first_error);
-  }
   if (cancelled) throw_cancelled();
+  if (group->first_error) std::rethrow_exception(group->first_error);
 }
 
 awaitable<void> with_deadline(awaitable<void> operation, Deadline limit, std::string doing) {
@@ -114,6 +114,7 @@ awaitable<void> with_deadline(awaitable<void> operation, Deadline limit, std::st
   });
   const bool cancelled = co_await wait_to_the_end(group->ended, [&] { group->cancel_all(); });
   timer.cancel();
+  if (cancelled) throw_cancelled();
   if (expired && is_cancellation(group->first_error)) {
     const auto span = std::chrono::duration<double>(limit.when() - started).count();
     throw Error{Errc::timeout, fmt::format("no end within {:.1f} s", span)}
@@ -121,7 +122,6 @@ awaitable<void> with_deadline(awaitable<void> operation, Deadline limit, std::st
         .with_sent(Sent::maybe);
   }
   if (group->first_error) std::rethrow_exception(group->first_error);
-  if (cancelled) throw_cancelled();
 }
 
 awaitable<void> shielded(awaitable<void> operation) {
@@ -132,8 +132,8 @@ awaitable<void> shielded(awaitable<void> operation) {
     group->ended.set();
   });
   const bool cancelled = co_await wait_to_the_end(group->ended, [] {});
-  if (group->first_error) std::rethrow_exception(group->first_error);
   if (cancelled) throw_cancelled();
+  if (group->first_error) std::rethrow_exception(group->first_error);
 }
 
 awaitable<void> with_company(awaitable<void> body, awaitable<void> beside) {
@@ -157,30 +157,46 @@ awaitable<void> with_company(awaitable<void> body, awaitable<void> beside) {
     group->signals[0].emit(asio::cancellation_type::terminal);
   });
   const bool cancelled = co_await wait_to_the_end(group->ended, [&] { group->cancel_all(); });
-  if (group->first_error && !(cancelled && is_cancellation(group->first_error))) {
-    std::rethrow_exception(group->first_error);
-  }
   if (cancelled) throw_cancelled();
+  if (group->first_error) std::rethrow_exception(group->first_error);
 }
 
-awaitable<void> with_cleanup(awaitable<void> body, awaitable<void> cleanup) {
+namespace {
+
+awaitable<void> clean_up_after(awaitable<void> body, awaitable<void> cleanup, bool after_success) {
   std::exception_ptr failure;
   try {
     co_await std::move(body);
   } catch (...) {
     failure = std::current_exception();
   }
-  // After a cancellation nothing could be waited for, the clean-up included.
-  if (failure) {
+  if (!failure && !after_success) co_return;
+  const auto state = co_await asio::this_coro::cancellation_state;
+  const bool cancelled = state.cancelled() != asio::cancellation_type::none;
+  // What is cancelled can't wait for anything any more, the clean-up included. What is not must not
+  // lose its ears here: its caller may try again.
+  if (cancelled) {
     co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
-    try {
-      co_await shielded(std::move(cleanup));
-    } catch (const std::exception&) {
-      // The body's error is the one to tell.
-    }
-    std::rethrow_exception(failure);
   }
-  co_await shielded(std::move(cleanup));
+  std::exception_ptr in_cleanup;
+  try {
+    co_await shielded(std::move(cleanup));
+  } catch (...) {
+    in_cleanup = std::current_exception();
+  }
+  if (cancelled || is_cancellation(in_cleanup)) throw_cancelled();
+  if (failure) std::rethrow_exception(failure);
+  if (in_cleanup) std::rethrow_exception(in_cleanup);
+}
+
+}  // namespace
+
+awaitable<void> with_cleanup(awaitable<void> body, awaitable<void> cleanup) {
+  return clean_up_after(std::move(body), std::move(cleanup), true);
+}
+
+awaitable<void> with_undo(awaitable<void> body, awaitable<void> undo) {
+  return clean_up_after(std::move(body), std::move(undo), false);
 }
 
 awaitable<Semaphore::Permit> Semaphore::acquire() {

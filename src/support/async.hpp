@@ -59,6 +59,9 @@ class Deadline {
 
 /// Runs `operation`; when `limit` passes first, cancels it, waits for its end and throws
 /// Error{timeout} (`doing` and the limit in the text). The operation's own error wins.
+///
+/// Of this and of all below: when the caller is cancelled meanwhile, that is what is thrown,
+/// whatever else went wrong.
 awaitable<void> with_deadline(awaitable<void> operation, Deadline limit, std::string doing);
 
 /// The same for an operation with a result.
@@ -86,8 +89,11 @@ auto run_in_pool(asio::thread_pool& pool, F work) -> awaitable<std::invoke_resul
 awaitable<void> shielded(awaitable<void> operation);
 
 /// Runs `body`, then `cleanup` to its end, whatever became of the body and however often the caller
-/// is cancelled. The body's error wins; an error of the clean-up alone is thrown.
+/// is cancelled. After that the body's error wins; an error of the clean-up alone is thrown.
 awaitable<void> with_cleanup(awaitable<void> body, awaitable<void> cleanup);
+
+/// The same, but `undo` is run only after a body that failed or was cancelled.
+awaitable<void> with_undo(awaitable<void> body, awaitable<void> undo);
 
 /// Runs `body`, and `beside` as long as it lasts. When `beside` fails first, the body is cancelled
 /// and that error is thrown; its end alone changes nothing.

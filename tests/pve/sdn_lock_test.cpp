@@ -110,6 +110,34 @@ TEST_F(SdnLock, thatStaysTakenIsAnErrorThatSaysHowToBreakIt) {
   });
 }
 
+TEST_F(SdnLock, isWaitedForInTurnWhileAStrangerHasIt) {
+  with_client([&](Client& client) -> awaitable<void> {
+    server_.token = "theirs";
+    auto look = [](std::filesystem::path file) -> awaitable<void> {
+      co_await sleep_for(250ms);
+      EXPECT_FALSE(FileLock{file}.try_take());
+    };
+    auto wait = [](Client& of) -> awaitable<void> {
+      EXPECT_EQ((co_await error_of(sdn::lock(of, 500ms))).kind, Errc::busy);
+    };
+    std::vector<awaitable<void>> work;
+    work.push_back(look(file_));
+    work.push_back(wait(client));
+    co_await all(std::move(work));
+    EXPECT_TRUE(FileLock{file_}.try_take());
+  });
+}
+
+TEST_F(SdnLock, isNotWaitedForAfterACancellation) {
+  with_client([&](Client& client) -> awaitable<void> {
+    server_.token = "theirs";
+    auto wait = [](Client& of) -> awaitable<void> { co_await sdn::lock(of, 3s); };
+    const auto error =
+        co_await error_of(with_deadline(wait(client), Deadline::after(300ms), "waiting"));
+    EXPECT_EQ(error.kind, Errc::timeout) << error.what();
+  });
+}
+
 TEST_F(SdnLock, isAskedForByOneProcessOfAMachineAtATime) {
   with_client([&](Client& client) -> awaitable<void> {
     auto take = [](Client& of) -> awaitable<void> {

@@ -58,6 +58,83 @@ TEST(WithDeadline, throwsTimeoutAfterTheOperationHasEnded) {
   EXPECT_EQ(count, 0);
 }
 
+/// Tries again whatever ran out of time, as a retry does; gives up by itself after `most` tries.
+awaitable<void> try_again(Deadline each, int most, int& tries) {
+  while (tries < most) {
+    ++tries;
+    try {
+      int ignored = 0;
+      co_await with_deadline(count_after(10s, ignored), each, "trying");
+    } catch (const Error&) {
+    }
+  }
+}
+
+TEST(WithDeadline, endsWhatJustRanOutOfItsOwnTime) {
+  int tries = 0;
+  const auto limit = Deadline::after(5ms);
+  EXPECT_THROW(run(with_deadline(try_again(limit, 5, tries), limit, "outer")), Error);
+  EXPECT_LE(tries, 2);  // at its next wait at the latest
+}
+
+TEST(WithDeadline, endsWhatFailsWhileItIsCancelled) {
+  int tries = 0;
+  auto fail_when_cancelled = [&]() -> awaitable<void> {
+    try {
+      co_await sleep_for(10s);
+    } catch (const boost::system::system_error&) {
+    }
+    throw Error{Errc::busy, "busy"};
+  };
+  auto retry = [&]() -> awaitable<void> {
+    while (tries < 5) {
+      ++tries;
+      std::vector<awaitable<void>> one;
+      one.push_back(fail_when_cancelled());
+      try {
+        co_await all(std::move(one));
+      } catch (const Error&) {
+      }
+    }
+  };
+  EXPECT_THROW(run(with_deadline(retry(), Deadline::after(5ms), "outer")), Error);
+  EXPECT_EQ(tries, 1);
+}
+
+TEST(WithCleanup, canBeCancelledAfterABodyThatFailed) {
+  int tries = 0;
+  auto fail = [&]() -> awaitable<void> {
+    co_await sleep_for(1ms);
+    throw Error{Errc::busy, "busy"};
+  };
+  auto retry = [&]() -> awaitable<void> {
+    while (tries < 100) {
+      ++tries;
+      int ignored = 0;
+      try {
+        co_await with_cleanup(fail(), count_after(1ms, ignored));
+      } catch (const Error&) {
+      }
+    }
+  };
+  EXPECT_THROW(run(with_deadline(retry(), Deadline::after(20ms), "outer")), Error);
+  EXPECT_LT(tries, 50);
+}
+
+TEST(WithCleanup, cleansUpAfterABodyThatEndedAsItWasCancelled) {
+  int cleaned = 0;
+  auto end_though_cancelled = []() -> awaitable<void> {
+    try {
+      co_await sleep_for(10s);
+    } catch (const boost::system::system_error&) {
+    }
+  };
+  EXPECT_THROW(run(with_deadline(with_cleanup(end_though_cancelled(), count_after(1ms, cleaned)),
+                                 Deadline::after(5ms), "outer")),
+               Error);
+  EXPECT_EQ(cleaned, 1);
+}
+
 TEST(Shielded, endsItsWorkThoughTheCallerIsCancelled) {
   int count = 0;
   EXPECT_THROW(
