@@ -13,7 +13,8 @@ namespace {
 using Duration = std::chrono::steady_clock::duration;
 
 constexpr int enough_looks = 2;
-/// Percent of the time that a VM waits for processors of its node: it runs at half its speed or less.
+/// Percent of the time that a VM waits for its node's processors: it runs at half its speed or
+/// less.
 constexpr double starved_pressure = 50;
 /// Who waits for a command asks again within seconds.
 constexpr std::chrono::seconds memory{5};
@@ -145,9 +146,9 @@ bool is_time_to_listen(const Sight& sight, const Silence& silence,
 std::optional<Error> cause_of_death(const Sight& sight, const Silence& silence,
                                     std::chrono::steady_clock::duration patience, Silence::Time now,
                                     const VmWords& vm) {
-  const bool for_long = silence.lasting(now) >=
-                        (is_starved(sight) ? std::max<Duration>(patience, patience_with_the_starved)
-                                           : patience);
+  const bool for_long =
+      silence.lasting(now) >=
+      (is_starved(sight) ? std::max<Duration>(patience, patience_with_the_starved) : patience);
   const auto how_long =
       fmt::format("silent for {} s",
                   std::chrono::duration_cast<std::chrono::seconds>(silence.lasting(now)).count());
