@@ -106,11 +106,11 @@ def test_a_dead_vm_is_told_from_a_failed_command(node: Node) -> None:
     assert not late, (took, plain, pressure, said)
 
 
-# 64 of them at once.
+# 256 of them at once.
 COMPUTE = """
 import os, sys
 os.sched_setaffinity(0, {int(sys.argv[1])})
-for _ in range(6):
+for _ in range(8):
     os.fork()
 while True:
     pass
