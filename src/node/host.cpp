@@ -17,10 +17,18 @@ namespace {
 
 using std::chrono::nanoseconds;
 
-/// Of all threads of a process, how long each waited ready to run (Linux sched-stats.rst: the
-/// second number of schedstat).
-std::map<int, nanoseconds> waits_of_threads(int pid) {
-  std::map<int, nanoseconds> out;
+/// Whether a thread runs or is ready to (proc(5), stat: the state behind the name in brackets).
+bool is_ready(const std::filesystem::path& thread) {
+  std::ifstream file{thread / "stat"};
+  std::string line;
+  std::getline(file, line);
+  const auto name_end = line.rfind(')');
+  return name_end != std::string::npos && line.substr(name_end + 1).starts_with(" R");
+}
+
+/// Of all threads of a process (Linux sched-stats.rst: the first numbers of schedstat).
+std::map<int, ThreadTimes> times_of_threads(int pid) {
+  std::map<int, ThreadTimes> out;
   std::error_code gone;
   for (std::filesystem::directory_iterator it{fmt::format("/proc/{}/task", pid), gone}, end;
        !gone && it != end; it.increment(gone)) {
@@ -28,7 +36,8 @@ std::map<int, nanoseconds> waits_of_threads(int pid) {
     std::int64_t ran = 0;
     std::int64_t waited = 0;
     if (file >> ran >> waited) {
-      out[std::atoi(it->path().filename().c_str())] = nanoseconds{waited};
+      out[std::atoi(it->path().filename().c_str())] = {nanoseconds{ran}, nanoseconds{waited},
+                                                       is_ready(it->path())};
     }
   }
   return out;
@@ -75,16 +84,19 @@ std::int64_t process_memory(int pid) {
 
 void CpuPressure::look(int pid) {
   const auto now = std::chrono::steady_clock::now();
-  const bool is_first = waited_.empty();
+  const bool is_first = times_.empty();
   if (!is_first && now - looked_ < std::chrono::seconds{1}) return;
-  auto waits = waits_of_threads(pid);
+  auto times = times_of_threads(pid);
   nanoseconds longest{0};
-  for (const auto& [thread, waited] : waits) {
-    const auto before = waited_.find(thread);
-    if (before != waited_.end()) longest = std::max(longest, waited - before->second);
+  for (const auto& [thread, time] : times) {
+    const auto before = times_.find(thread);
+    if (before == times_.end()) continue;
+    longest = std::max(longest, time.waited - before->second.waited);
+    // A wait is counted when it has ended, and among hundreds it takes a second.
+    if (time.is_ready) longest = std::max(longest, now - looked_ - (time.ran - before->second.ran));
   }
-  percent_ = is_first ? 0 : std::min(100.0, 100.0 * longest / (now - looked_));
-  waited_ = std::move(waits);
+  percent_ = is_first ? 0 : std::clamp(100.0 * longest / (now - looked_), 0.0, 100.0);
+  times_ = std::move(times);
   looked_ = now;
 }
 

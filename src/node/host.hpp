@@ -25,6 +25,13 @@ double host_load();
 /// Bytes of a process that are in memory; 0 when it is gone.
 std::int64_t process_memory(int pid);
 
+/// Of a thread, since its start.
+struct ThreadTimes {
+  std::chrono::nanoseconds ran{0};
+  std::chrono::nanoseconds waited{0};  ///< ready, without a processor
+  bool is_ready = false;               ///< now, or it runs
+};
+
 /// How much a process lacks processors: of one process what Linux calls pressure (PSI, cpu "some").
 class CpuPressure {
  public:
@@ -36,7 +43,7 @@ class CpuPressure {
 
  private:
   std::chrono::steady_clock::time_point looked_{};
-  std::map<int, std::chrono::nanoseconds> waited_{};  ///< by thread, since its start
+  std::map<int, ThreadTimes> times_{};
   double percent_ = 0;
 };
 
