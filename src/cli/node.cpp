@@ -5,6 +5,7 @@
 #include "sandbox/instances.hpp"
 #include "support/error.hpp"
 #include "support/json.hpp"
+#include "support/process.hpp"
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
@@ -65,20 +66,10 @@ struct Running {
   std::vector<std::pair<std::string, std::string>> exports;
 };
 
-/// Start time of a process in clock ticks since boot; 0 when it is gone. (proc(5), stat field 22)
+/// Start time of a process in clock ticks since boot; 0 when it is gone.
 std::uint64_t start_time(int pid) {
-  std::ifstream file{fmt::format("/proc/{}/stat", pid)};
-  std::string text;
-  std::getline(file, text);
-  const auto name_end = text.rfind(')');
-  if (name_end == std::string::npos) return 0;
-  std::istringstream words{text.substr(name_end + 2)};
-  std::string word;
-  for (int field = 3; words >> word; ++field) {
-    if (field == 3 && word == "Z") return 0;
-    if (field == 22) return std::stoull(word);
-  }
-  return 0;
+  const auto stat = read_stat(fmt::format("/proc/{}", pid));
+  return stat && stat->state != 'Z' ? stat->start_ticks : 0;
 }
 
 fs::path running_file(const fs::path& directory) {

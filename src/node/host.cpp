@@ -1,5 +1,7 @@
 #include "node/host.hpp"
 
+#include "support/process.hpp"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -17,15 +19,6 @@ namespace {
 
 using std::chrono::nanoseconds;
 
-/// Whether a thread runs or is ready to (proc(5), stat: the state behind the name in brackets).
-bool is_ready(const std::filesystem::path& thread) {
-  std::ifstream file{thread / "stat"};
-  std::string line;
-  std::getline(file, line);
-  const auto name_end = line.rfind(')');
-  return name_end != std::string::npos && line.substr(name_end + 1).starts_with(" R");
-}
-
 /// Of all threads of a process (Linux sched-stats.rst: the first numbers of schedstat).
 std::map<int, ThreadTimes> times_of_threads(int pid) {
   std::map<int, ThreadTimes> out;
@@ -36,8 +29,9 @@ std::map<int, ThreadTimes> times_of_threads(int pid) {
     std::int64_t ran = 0;
     std::int64_t waited = 0;
     if (file >> ran >> waited) {
+      const auto stat = read_stat(it->path());
       out[std::atoi(it->path().filename().c_str())] = {nanoseconds{ran}, nanoseconds{waited},
-                                                       is_ready(it->path())};
+                                                       stat && stat->state == 'R'};
     }
   }
   return out;
@@ -84,8 +78,7 @@ std::int64_t process_memory(int pid) {
 
 void CpuPressure::look(int pid) {
   const auto now = std::chrono::steady_clock::now();
-  const bool is_first = times_.empty();
-  if (!is_first && now - looked_ < std::chrono::seconds{1}) return;
+  if (now - looked_ < std::chrono::seconds{1}) return;
   auto times = times_of_threads(pid);
   nanoseconds longest{0};
   for (const auto& [thread, time] : times) {
@@ -95,7 +88,7 @@ void CpuPressure::look(int pid) {
     // A wait is counted when it has ended, and among hundreds it takes a second.
     if (time.is_ready) longest = std::max(longest, now - looked_ - (time.ran - before->second.ran));
   }
-  percent_ = is_first ? 0 : std::clamp(100.0 * longest / (now - looked_), 0.0, 100.0);
+  percent_ = std::clamp(100.0 * longest / (now - looked_), 0.0, 100.0);
   times_ = std::move(times);
   looked_ = now;
 }

@@ -87,12 +87,12 @@ awaitable<void> wait_for_turn(FileLock& turn, const std::string& host) {
 
 // --- the server's lock ---------------------------------------------------------------------------
 
-awaitable<void> ask_for_lock(Client& client, Deadline limit, LockToken& token) {
+awaitable<void> request_lock(Client& client, Deadline limit, Lock& lock) {
   // Others' pending changes are no reason to wait: they may stay for days.
   const auto data = co_await client.post("/cluster/sdn/lock", Params{}.add("allow-pending", true),
                                          {.deadline = limit, .doing = "lock the SDN"});
   if (!data.is_string()) throw Error{Errc::protocol, "the SDN's lock has no token"};
-  token = std::string{data.get_string()};
+  lock.note_token(std::string{data.get_string()});
 }
 
 awaitable<void> give_back(Client& client, Lock& lock) {
@@ -101,13 +101,8 @@ awaitable<void> give_back(Client& client, Lock& lock) {
 
 /// A caller that is cancelled while its request is under way leaves no lock behind.
 awaitable<void> ask_for_lock(Client& client, Deadline limit, Lock& lock) {
-  LockToken token;
-  auto ask = [](Client& on, Deadline until, LockToken& out, Lock& noted) -> awaitable<void> {
-    co_await ask_for_lock(on, until, out);
-    noted.note_token(out);
-  };
-  co_await with_undo(shielded(ask(client, limit.sooner(Deadline::after(30s)), token, lock)),
-                     give_back(client, lock));
+  return with_undo(shielded(request_lock(client, limit.sooner(Deadline::after(30s)), lock)),
+                   give_back(client, lock));
 }
 
 awaitable<void> break_lock(Client& client) {

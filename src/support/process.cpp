@@ -19,25 +19,8 @@ namespace px {
 
 namespace {
 
-struct Stat {
-  char state = 0;
-  std::uint64_t start_ticks = 0;
-};
-
-/// /proc/PID/stat (proc(5)); nothing when there is no such process.
-std::optional<Stat> read_stat(pid_t pid) {
-  std::ifstream file{fmt::format("/proc/{}/stat", pid)};
-  std::string text;
-  if (!std::getline(file, text)) return std::nullopt;
-  const auto name_end = text.rfind(')');  // the name may hold blanks and parentheses
-  if (name_end == std::string::npos) return std::nullopt;
-  std::istringstream fields{text.substr(name_end + 1)};
-  Stat stat;
-  fields >> stat.state;
-  std::string skipped;
-  for (int field = 4; field < 22; ++field) fields >> skipped;
-  fields >> stat.start_ticks;
-  return fields ? std::optional{stat} : std::nullopt;
+std::filesystem::path directory_of(pid_t pid) {
+  return fmt::format("/proc/{}", pid);
 }
 
 std::vector<char*> pointers(const std::vector<std::string>& argv) {
@@ -116,7 +99,7 @@ Process Process::spawn(const std::vector<std::string>& argv, const std::filesyst
     const pid_t pid = launch(argv, directory.c_str(), null, out, out, inside, passed);
     ::close(null);
     ::close(out);
-    const auto stat = read_stat(pid);
+    const auto stat = read_stat(directory_of(pid));
     return Process{pid, stat ? stat->start_ticks : 0, true};
   } catch (...) {
     ::close(null);
@@ -149,7 +132,7 @@ bool Process::alive() noexcept {
     ended_ = true;
     return false;
   }
-  const auto stat = read_stat(pid_);
+  const auto stat = read_stat(directory_of(pid_));
   ended_ = !stat || stat->start_ticks != start_ticks_ || stat->state == 'Z';
   return !ended_;
 }
@@ -173,6 +156,21 @@ std::chrono::seconds Process::age() const {
   const double started =
       static_cast<double>(start_ticks_) / static_cast<double>(::sysconf(_SC_CLK_TCK));
   return std::chrono::seconds{std::max(0L, static_cast<long>(uptime - started))};
+}
+
+std::optional<ProcessStat> read_stat(const std::filesystem::path& directory) {
+  std::ifstream file{directory / "stat"};
+  std::string text;
+  if (!std::getline(file, text)) return std::nullopt;
+  const auto name_end = text.rfind(')');  // the name may hold blanks and parentheses
+  if (name_end == std::string::npos) return std::nullopt;
+  std::istringstream fields{text.substr(name_end + 1)};
+  ProcessStat stat;
+  fields >> stat.state;
+  std::string skipped;
+  for (int field = 4; field < 22; ++field) fields >> skipped;
+  fields >> stat.start_ticks;
+  return fields ? std::optional{stat} : std::nullopt;
 }
 
 ToolResult run_tool(const std::vector<std::string>& argv, Inside inside) {

@@ -57,6 +57,14 @@ class Process {
   int exit_code_ = 0;
 };
 
+/// What the kernel tells of a process or thread (proc(5), stat).
+struct ProcessStat {
+  char state = 0;                 ///< R: runs or is ready to; S, D: waits; Z: has ended...
+  std::uint64_t start_ticks = 0;  ///< since boot
+};
+/// `directory`: /proc/PID or /proc/PID/task/TID; nothing when it is gone.
+std::optional<ProcessStat> read_stat(const std::filesystem::path& directory);
+
 /// What a finished program said.
 struct ToolResult {
   int exit_code = 0;

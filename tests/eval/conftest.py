@@ -83,10 +83,13 @@ class Node:
         listed = self.ask(f"/api2/json/nodes/{self.variables['PROXMOX_NODE']}/qemu")
         return [vm for vm in listed if not vm.get("template")]
 
+    def status(self, vmid: int) -> Any:
+        path = f"/api2/json/nodes/{self.variables['PROXMOX_NODE']}/qemu/{vmid}/status/current"
+        return self.ask(path)
+
     def qemu_of(self, vmid: int) -> int:
         """The process of a running VM."""
-        path = f"/api2/json/nodes/{self.variables['PROXMOX_NODE']}/qemu/{vmid}/status/current"
-        return int(self.ask(path)["pid"])
+        return int(self.status(vmid)["pid"])
 
     def media(self) -> list[str]:
         path = (

@@ -63,8 +63,7 @@ def test_a_dead_vm_is_told_from_a_failed_command(node: Node) -> None:
     pressure = dict.fromkeys(DEATHS, 0.0)
 
     def look(name: str) -> None:
-        path = f"/api2/json/nodes/{node.variables['PROXMOX_NODE']}/qemu"
-        status = node.ask(f"{path}/{environments[name].vm_id}/status/current")
+        status = node.status(environments[name].vm_id)
         pressure[name] = max(pressure[name], status.get("pressurecpusome", 0))
 
     async def watch(name: str) -> None:
