@@ -2,8 +2,6 @@
 
 #include "support/log.hpp"
 
-#include <boost/asio/this_coro.hpp>
-#include <boost/system/system_error.hpp>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -20,45 +18,51 @@ constexpr std::uint64_t mebibyte = 1 << 20;
 }  // namespace
 
 awaitable<RunAnswer> Runner::run(Job job, std::optional<std::chrono::milliseconds> timeout) {
-  std::exception_ptr interrupted;
-  bool expired = false;
+  RunAnswer answer;
+  bool is_over = false;
+  auto body = [](Runner& self, const Job& what, std::optional<std::chrono::milliseconds> within,
+                 RunAnswer& out, bool& over) -> awaitable<void> {
+    try {
+      out = co_await self.run_in_time(what, within);
+    } catch (const Error& error) {
+      over = error.kind != Errc::cancelled;
+      throw;
+    }
+  };
+  co_await with_undo(body(*this, job, timeout, answer, is_over), kill_unless(is_over, job));
+  co_return answer;
+}
+
+awaitable<RunAnswer> Runner::run_in_time(const Job& job,
+                                         std::optional<std::chrono::milliseconds> timeout) {
+  bool is_expired = false;
   RunAnswer answer;
   try {
     answer =
         co_await follow(job, Deadline::never(), timeout.value_or(std::chrono::milliseconds::max()));
   } catch (const Error& error) {
-    if (error.kind == Errc::cancelled) {
-      interrupted = std::current_exception();
-    } else if (error.kind == Errc::timeout && timeout) {
-      expired = true;
-    } else {
-      throw;
-    }
-  } catch (const boost::system::system_error&) {
-    interrupted = std::current_exception();
+    if (error.kind != Errc::timeout || !timeout) throw;
+    is_expired = true;
   }
-  if (interrupted) {
-    // Cancelled: the command must not go on behind the caller's back.
-    co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
-    try {
-      co_await kill(job);
-    } catch (const Error& error) {
-      log::warn("a cancelled command may go on in the guest: {}", error.what());
-    }
-    forget_.push_back(job.id);
-    std::rethrow_exception(interrupted);
+  if (!is_expired) co_return answer;
+  answer = co_await kill(job);
+  if (!answer.killed && answer.kind != RunKind::gone) co_return answer;
+  forget_.push_back(job.id);
+  Error error{Errc::timeout, fmt::format("the command did not end within {:.1f} s",
+                                         std::chrono::duration<double>(*timeout).count())};
+  error.partial_output = answer.out + answer.err;
+  throw error;
+}
+
+/// A command whose call was cancelled must not go on behind the caller's back.
+awaitable<void> Runner::kill_unless(const bool& is_over, const Job& job) {
+  if (is_over) co_return;
+  try {
+    co_await kill(job);
+  } catch (const Error& error) {
+    log::warn("a cancelled command may go on in the guest: {}", error.what());
   }
-  if (expired) {
-    answer = co_await kill(job);
-    if (answer.killed || answer.kind == RunKind::gone) {
-      forget_.push_back(job.id);
-      Error error{Errc::timeout, fmt::format("the command did not end within {:.1f} s",
-                                             std::chrono::duration<double>(*timeout).count())};
-      error.partial_output = answer.out + answer.err;
-      throw error;
-    }
-  }
-  co_return answer;
+  forget_.push_back(job.id);
 }
 
 awaitable<RunAnswer> Runner::follow(const Job& job, Deadline limit,

@@ -56,6 +56,9 @@ class Runner {
   };
 
  private:
+  awaitable<RunAnswer> run_in_time(const Job& job,
+                                   std::optional<std::chrono::milliseconds> timeout);
+  awaitable<void> kill_unless(const bool& is_over, const Job& job);
   awaitable<RunAnswer> follow(const Job& job, Deadline limit, std::chrono::milliseconds timeout);
   awaitable<RunAnswer> kill(const Job& job);
 

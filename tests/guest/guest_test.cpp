@@ -231,6 +231,23 @@ TEST_P(GuestUnder, endsTheCommandWhenTheCallIsCancelled) {
   EXPECT_FALSE(std::filesystem::exists(mark));
 }
 
+TEST_P(GuestUnder, endsTheCommandWhenTheCallIsCancelledAsItsTimeIsOver) {
+  const auto mark = channel->directory() / "mark";
+  ExecRequest request;
+  request.command.argv = {"sh", "-c", "sleep 1; touch " + mark.string()};
+  request.timeout = 200ms;
+  auto quiet = [](Guest& inner, ExecRequest what) -> awaitable<void> {
+    co_await inner.exec(std::move(what));
+  };
+  // While the thread is busy both become due.
+  channel->fault = [until = std::chrono::steady_clock::now() + 250ms](std::string_view call, int) {
+    if (call == "poll") std::this_thread::sleep_until(until);
+  };
+  EXPECT_THROW(run(with_deadline(quiet(*guest, request), Deadline::after(200ms), "exec")), Error);
+  std::this_thread::sleep_for(1500ms);
+  EXPECT_FALSE(std::filesystem::exists(mark));
+}
+
 TEST_P(GuestUnder, keepsTheTailOfTooMuchOutput) {
   ExecRequest request;
   request.command.argv = {"sh", "-c", "head -c 3000000 /dev/zero; printf end"};
