@@ -23,6 +23,8 @@ if(PX_SANITIZE)
   # what is no fault on x86.
   target_compile_options(px_flags INTERFACE -fno-sanitize=null,alignment,vptr,object-size)
   target_link_options(px_flags INTERFACE -fsanitize=${PX_SANITIZE})
+  # An empty optional or a place beyond a container's end is nothing that a sanitizer sees.
+  target_compile_definitions(px_flags INTERFACE _GLIBCXX_ASSERTIONS)
 endif()
 
 # px_room(NAME LINK libs...): library px_NAME of all .cpp and .S files in src/NAME, with the shared

@@ -16,9 +16,11 @@
 #include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http.hpp>
+#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <ctime>
 #include <set>
 
 namespace px::node {
@@ -130,8 +132,9 @@ std::string render(const Answer& answer, bool keep, unsigned version) {
   // The inner daemon's answer is passed on with its own `Connection: close`, before the front's.
   if (answer.is_protected && keep) out += "Connection: close\r\n";
   out += keep ? "Connection: Keep-Alive\r\n" : "Connection: close\r\n";
-  out += fmt::format("Pragma: no-cache\r\nServer: pve-api-daemon/3.0\r\nContent-Length: {}\r\n",
-                     answer.body.size());
+  const auto now = fmt::gmtime(std::time(nullptr));
+  out += fmt::format("Date: {:%a, %d %b %Y %H:%M:%S} GMT\r\nPragma: no-cache\r\n", now);
+  out += fmt::format("Server: pve-api-daemon/3.0\r\nContent-Length: {}\r\n", answer.body.size());
   if (!answer.content_type.empty()) out += fmt::format("Content-Type: {}\r\n", answer.content_type);
   return out + "\r\n" + answer.body;
 }

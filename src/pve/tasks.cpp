@@ -230,7 +230,9 @@ awaitable<Upid> post_task_once(Client& client, TaskCall call) {
     }
     log::debug("{}: {}; looking for its task", call.doing, lost->said);
     if (!client.clock_offset()) co_await server_version(client);
-    const auto since = sent_at + client.clock_offset()->count() - clock_slack;
+    // Where a proxy drops the Date, both clocks are taken to agree.
+    const auto ahead = client.clock_offset().value_or(std::chrono::seconds{0}).count();
+    const auto since = sent_at + ahead - clock_slack;
     const auto patience = lost->kind == Errc::proxy ? proxy_patience : std::chrono::milliseconds{0};
     const TaskPattern pattern{call.node, call.type, call.vmid, since, full_user(client.instance()),
                               last};

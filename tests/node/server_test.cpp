@@ -54,6 +54,15 @@ TEST_F(Server, saysCloseAndKeepAliveForProtectedCalls) {
   EXPECT_EQ(client.receive().status, 200);
 }
 
+TEST_F(Server, saysWhatTimeItIs) {
+  const auto before = std::time(nullptr);
+  const auto date = node_.send("GET", "/api2/json/version", node_.token()).all("Date").at(0);
+  std::tm when{};
+  ASSERT_NE(::strptime(date.c_str(), "%a, %d %b %Y %H:%M:%S GMT", &when), nullptr) << date;
+  EXPECT_GE(::timegm(&when), before);
+  EXPECT_LE(::timegm(&when), std::time(nullptr));
+}
+
 TEST_F(Server, closesAfterAnyError) {
   RawClient client{node_.port()};
   client.send(get("/nope"));

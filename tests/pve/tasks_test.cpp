@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <regex>
 #include <set>
 
 namespace px::pve {
@@ -34,6 +35,7 @@ struct TaskServer {
   std::vector<std::string> started;
   std::vector<std::string> ends{"OK"};  ///< exit status of the n-th task, the last for the rest
   int polls_until_end = 1;
+  bool tells_time = true;  ///< as a server does, but perhaps no proxy before it
   std::function<std::optional<Reply>(const Received&, TaskServer&)> before;  ///< fault injection
   std::map<std::string, int> polls;
   std::set<std::string> vms;  ///< copies made by clones
@@ -47,7 +49,9 @@ struct TaskServer {
     if (before) {
       if (auto reply = before(request, *this)) return *reply;
     }
-    return act(request);
+    auto reply = act(request);
+    if (!tells_time) reply.bytes = std::regex_replace(reply.bytes, std::regex{"Date: .*\r\n"}, "");
+    return reply;
   }
 
   Reply act(const Received& request) {
@@ -207,12 +211,13 @@ TEST(WaitForTask, survivesLostPolls) {
 }
 
 TEST(PostTaskOnce, findsTheTaskWhenItsAnswerWasLost) {
-  for (const bool proxy : {false, true}) {
+  for (const auto& [proxy, tells_time] : {std::pair{false, true}, {true, true}, {false, false}}) {
     TaskServer server;
-    server.before = [&](const Received& r, TaskServer& s) -> std::optional<Reply> {
+    server.tells_time = tells_time;
+    server.before = [by_proxy = proxy](const Received& r, TaskServer& s) -> std::optional<Reply> {
       if (r.method != "POST") return std::nullopt;
       s.act(r);
-      return proxy ? error_reply(596, "Connection timed out") : no_reply();
+      return by_proxy ? error_reply(596, "Connection timed out") : no_reply();
     };
     with_server(std::ref(server), [&](Bench& bench) -> awaitable<void> {
       Client client{bench.executor, bench.pool, bench.instance()};
