@@ -16,7 +16,7 @@ namespace px::testing {
 
 namespace {
 
-constexpr int lanes_at_once = 10;
+constexpr int lanes_at_once = is_sanitized ? 4 : 10;
 constexpr int most_rounds = 600;  // a sweep that never comes to its end is a mistake of ours
 
 /// The log of the core that works on this thread.
@@ -48,14 +48,14 @@ std::vector<Round> sweep(const std::function<OneRound()>& make_lane) {
   const TemporaryDirectory images;
   offer_built_in(images.path());
   keep_log_lines();
-  std::atomic<int> next{1};
+  std::atomic<int> rounds_begun{0};
   std::atomic<bool> through{false};
   std::mutex mutex;
   std::vector<Round> rounds;
   const auto run_lane = [&] {
     const auto one_round = make_lane();
     while (!through) {
-      const int n = next++;
+      const int n = 1 + one_in * rounds_begun++;
       log_lines.clear();
       auto done = one_round(n);
       done.n = n;
@@ -92,7 +92,7 @@ int report(const std::vector<Round>& rounds) {
   }
   std::cout << "  " << failed << " requests went wrong, each once; " << survived
             << " times nobody noticed\n";
-  return failed;
+  return rounds.empty() ? 0 : rounds.back().requests;
 }
 
 }  // namespace px::testing
