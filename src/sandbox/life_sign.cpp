@@ -88,7 +88,7 @@ LifeSign::LifeSign(const RunId& run, const Environment& environment) {
   descriptor_ = ::open(unnamed.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (descriptor_ < 0 || ::flock(descriptor_, LOCK_EX | LOCK_NB) != 0 ||
       ::rename(unnamed.c_str(), file_.c_str()) != 0) {
-    log::warn("{}: {}; net rm --dead won't know when this run is dead", file_,
+    log::warn("{}: {}; nobody else will know whether this run is alive", file_,
               std::strerror(errno));
   }
 }
