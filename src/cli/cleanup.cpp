@@ -84,14 +84,14 @@ int remove_everywhere(const std::vector<pve::Instance>& servers,
         if (choices[index].empty()) co_return;
         reports[index] =
             co_await sandbox::clean_up(client, choices[index], [&](const std::string& text) {
-              fmt::print(stderr, "{}: removed {}\n", client.instance().host, text);
+              fmt::print(stderr, "{}: removed {}\n", client.instance().name(), text);
             });
       });
   int exit_code = 0;
   for (std::size_t i = 0; i < servers.size(); ++i) {
     if (failures[i]) report(servers[i], *failures[i], exit_code);
     for (const auto& line : reports[i].left) {
-      fmt::print(stderr, "{}: left: {}\n", servers[i].host, line);
+      fmt::print(stderr, "{}: left: {}\n", servers[i].name(), line);
       if (exit_code == 0) exit_code = failed;
     }
   }
@@ -128,7 +128,7 @@ int clean_up_servers(const CleanupOptions& options) {
     something = something || !choice.empty();
     const auto table = choice_text(choice);
     if (table.empty()) continue;
-    if (all.servers.size() > 1) fmt::print("{}:\n", looked.server.host);
+    if (all.servers.size() > 1) fmt::print("{}:\n", looked.server.name());
     fmt::print("{}", table);
     std::fflush(stdout);
   }

@@ -111,7 +111,7 @@ bool repair(const pve::Instance& instance, const std::vector<Finding>& found,
   bool changed = false;
   for (const auto& finding : found) {
     if (!finding.repair) continue;
-    fmt::print(stderr, "\n{} on {}: {}.\nThis would be done: {}\n", finding.what, instance.host,
+    fmt::print(stderr, "\n{} on {}: {}.\nThis would be done: {}\n", finding.what, instance.name(),
                finding.said, finding.repair->change);
     for (const auto& line : finding.repair->consequences) fmt::print(stderr, "  - {}\n", line);
     if (!consents(options)) continue;
@@ -121,7 +121,7 @@ bool repair(const pve::Instance& instance, const std::vector<Finding>& found,
   }
   if (!changed &&
       std::ranges::none_of(found, [](const auto& item) { return item.repair.has_value(); })) {
-    fmt::print(stderr, "Nothing on {} has an automatic fix.\n", instance.host);
+    fmt::print(stderr, "Nothing on {} has an automatic fix.\n", instance.name());
   }
   return changed;
 }

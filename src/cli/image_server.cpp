@@ -85,7 +85,7 @@ void print_tables(const Images& looked) {
   for (const auto& medium : looked.inventory->media) {
     media.add({medium.volume.text(), fmt::format("{}", fmt::join(medium.users, " "))});
   }
-  fmt::print("{}:\n", looked.server.host);
+  fmt::print("{}:\n", looked.server.name());
   if (!templates.empty()) fmt::print("{}", templates.text());
   if (!uploads.empty()) fmt::print("{}", uploads.text());
   if (!media.empty()) fmt::print("{}", media.text());
@@ -181,7 +181,7 @@ int remove_chosen(const Choose& choose, const std::vector<std::string>& names, b
   bool left = false;
   for (std::size_t i = 0; i < choices.size(); ++i) {
     const auto& server = all.servers[i].server;
-    if (choices.size() > 1) fmt::print("{}:\n", server.host);
+    if (choices.size() > 1) fmt::print("{}:\n", server.name());
     print_choice(choices[i]);
     left = left || (!names.empty() && !choices[i].keep.empty());
     if (choices[i].remove.empty()) continue;
@@ -192,7 +192,7 @@ int remove_chosen(const Choose& choose, const std::vector<std::string>& names, b
       rest = co_await sandbox::remove_images(client, choices[i]);
     });
     const auto count = choices[i].remove.size();
-    fmt::print(stderr, "{}: removed {} of {}.\n", server.host, count - rest.size(), count);
+    fmt::print(stderr, "{}: removed {} of {}.\n", server.name(), count - rest.size(), count);
     for (const auto& line : rest) fmt::print(stderr, "left: {}\n", line);
     left = left || !rest.empty();
   }

@@ -41,7 +41,7 @@ int list(bool as_json) {
     const auto aside = tell(looked.server, set_aside, sandbox::Mark::now());
     if (!looked.inventory) {
       if (as_json) fmt::print("{}", failure_line(looked.server, looked.failure->what()));
-      if (!as_json && !aside.empty()) fmt::print("{}\n", looked.server.host);
+      if (!as_json && !aside.empty()) fmt::print("{}\n", looked.server.name());
       fmt::print("{}", aside);
       continue;
     }

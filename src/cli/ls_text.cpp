@@ -193,7 +193,7 @@ void visit_set_aside(const pve::Instance& server, const SetAsideBy& all,
 }  // namespace
 
 std::string server_text(const pve::Instance& server, const Stock& stock) {
-  const auto where = fmt::format("node {} of {}", server.node, server.host);
+  const auto where = fmt::format("node {} of {}", server.node, server.name());
   if (!stock.node) return where;
   return fmt::format("{}: {} cores, {:.1f} of {:.1f} GiB of memory free", where, stock.node->cpus,
                      gib(stock.node->memory_free), gib(stock.node->memory_total));

@@ -26,7 +26,7 @@ struct Stock {
   std::optional<pve::nodes::NodeStatus> node{};  ///< none without the right to see it
 };
 
-/// "node pve1 of host: 4 cores, 12.1 of 15.6 GiB of memory free"
+/// "node pve1 of rack1: 4 cores, 12.1 of 15.6 GiB of memory free"
 std::string server_text(const pve::Instance& server, const Stock& stock);
 /// A line for each run that has set this node, or its whole server, aside: "set aside by run ...
 /// for 40 s more: why".

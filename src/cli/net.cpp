@@ -30,7 +30,7 @@ AllNetworks look_at_networks() {
 
 /// On stdout when there are several, so that it stays above its table.
 void print_heading(const AllNetworks& all, const Looked<Inventory>& looked) {
-  if (all.servers.size() > 1) fmt::print("{}:\n", looked.server.host);
+  if (all.servers.size() > 1) fmt::print("{}:\n", looked.server.name());
 }
 
 // --- ls ------------------------------------------------------------------------------------------
@@ -47,7 +47,7 @@ int list_networks(bool as_json) {
     print_heading(all, looked);
     fmt::print("{}", network_tables(inventory, all.life_of));
     if (inventory.zones.empty()) {
-      fmt::print(stderr, "{} has no {}.\n", looked.server.host,
+      fmt::print(stderr, "{} has no {}.\n", looked.server.name(),
                  inventory.has_sdn ? "networks of the SDN" : "SDN");
     }
     if (!inventory.unseen.empty()) {
@@ -74,7 +74,7 @@ int check(bool as_json) {
     print_heading(all, looked);
     fmt::print("{}", problem_text(problems));
     if (problems.empty()) {
-      fmt::print(stderr, "Nothing is wrong with the networks of {}.\n", looked.server.host);
+      fmt::print(stderr, "Nothing is wrong with the networks of {}.\n", looked.server.name());
     }
   }
   if (all.exit_code != 0) return all.exit_code;
@@ -119,7 +119,7 @@ bool remove_from(const pve::Instance& server, const sandbox::Choice& choice) {
     left = co_await sandbox::remove_chosen(client, choice);
   });
   const auto chosen = choice.remove.size() + choice.groups.size();
-  fmt::print(stderr, "{}: removed {} of {}.\n", server.host, chosen - left.size(), chosen);
+  fmt::print(stderr, "{}: removed {} of {}.\n", server.name(), chosen - left.size(), chosen);
   for (const auto& line : left) fmt::print(stderr, "left: {}\n", line);
   return !left.empty();
 }
@@ -154,7 +154,7 @@ int remove_networks(const RemoveOptions& options) {
     const auto others = others_changes(*looked.inventory, choice);
     if (!choice.remove.empty() && !others.empty()) {
       fmt::print(stderr, "Changes of others on {} that are applied with it: {}.\n",
-                 looked.server.host, fmt::join(others, ", "));
+                 looked.server.name(), fmt::join(others, ", "));
     }
     if (!options.yes) continue;
     try {

@@ -38,7 +38,7 @@ std::vector<pve::Instance> read_servers(Nodes wanted) {
 }
 
 void report(const pve::Instance& server, const Error& error, int& exit_code) {
-  fmt::print(stderr, "{}: {}\n", server.host, error.what());
+  fmt::print(stderr, "{}: {}\n", server.name(), error.what());
   if (exit_code == 0) exit_code = exit_code_of(error);
 }
 

@@ -39,6 +39,8 @@ struct Instance {
   /// Where processes of this machine and user tell each other what they do there; empty: nowhere.
   std::filesystem::path state_directory{};
 
+  /// What users know it by: its id, or the host where it comes from the environment.
+  const std::string& name() const noexcept { return id == "default" ? host : id; }
   /// Whether `node` names no single one.
   bool any_node() const noexcept { return node.empty() || node == "auto"; }
 };

@@ -48,7 +48,7 @@ Host::Host(Server& server, pve::NodeName node, const RunId& run, const Environme
 }
 
 std::string Host::name() const {
-  const auto& id = instance().id == "default" ? instance().host : instance().id;
+  const auto& id = instance().name();
   return id == node_.text() ? id : fmt::format("{}, node {}", id, node_);
 }
 

@@ -191,6 +191,28 @@ def test_ls_and_cleanup_know_what_a_killed_evaluation_left(line: CommandLine) ->
     assert things(line) == []
 
 
+def test_servers_of_a_file_are_called_by_their_ids(
+    line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = line.node.variables
+    rack = {
+        "host": given["PROXMOX_HOST"],
+        "port": int(given["PROXMOX_PORT"]),
+        "token_id": given["PROXMOX_TOKEN_ID"],
+        "token_secret": given["PROXMOX_TOKEN_SECRET"],
+        "fingerprint": given["PROXMOX_FINGERPRINT"],
+    }
+    instances = [{"instance_id": "rack1", **rack}, {"instance_id": "rack2", **rack, "port": 1}]
+    file = line.home.with_name("racks.json")
+    file.write_text(json.dumps({"instances": instances}))
+    monkeypatch.setenv("PROXMOX_CONFIG_FILE", str(file))
+    shown = line.run("ls")
+    assert "node proxmox of rack1: " in shown.stdout
+    assert shown.stderr.startswith("rack2: ")
+    line.add_zone("abc123z", "abc123v0", f"lan [inspect-run-{RUN}]")
+    assert "rack1: removed zone abc123z" in line.run("cleanup", "--run", RUN, "--yes").stderr
+
+
 def test_ls_shows_which_hosts_a_living_run_has_set_aside(line: CommandLine) -> None:
     signs = line.home / "proxmox-sandbox" / "runs"
     signs.mkdir(parents=True)
