@@ -29,8 +29,8 @@ constexpr int one_in = is_sanitized ? 7 : 1;
 /// own: `make_lane` makes one in the thread that it is used in.
 std::vector<Round> sweep(const std::function<OneRound()>& make_lane);
 
-/// Lets gtest report the mistakes, each round's with its log. Returns how many requests there
-/// are when none goes wrong.
+/// Lets gtest report the mistakes, each round's with its log. Returns how many requests failed,
+/// those that were left out counted in.
 int report(const std::vector<Round>& rounds);
 
 }  // namespace px::testing
