@@ -207,12 +207,14 @@ PING = "POST /nodes/{node}/qemu/{vmid}/agent/ping"
 ADDRESSES = "GET /nodes/{node}/qemu/{vmid}/agent/network-get-interfaces"
 ALIVE = "GET /nodes/{node}/qemu/{vmid}/status/current"
 NODES = "GET /nodes"
+LEASE = "PUT /pools"
 
 
 def without_polls(requests: dict[str, int], vms: int = 1) -> int:
     """All but what waits: of the questions for one thing the last is no poll but its answer. (For
     addresses all are polls: a guest's DHCP is waited for. So is what is asked about a VM whose agent
-    is slow to answer: whether it and its node live.)"""
+    is slow to answer: whether it and its node live. And a run renews its lease once a minute, whatever
+    else it does.)"""
     answers = {
         TASK: 2 * vms,
         STATUS: requests.get("POST /nodes/{node}/qemu/{vmid}/agent/exec", 0),
@@ -220,6 +222,7 @@ def without_polls(requests: dict[str, int], vms: int = 1) -> int:
         ADDRESSES: 0,
         ALIVE: 0,
         NODES: 0,
+        LEASE: 0,
     }
     polls = sum(max(0, requests.get(name, 0) - count) for name, count in answers.items())
     return sum(requests.values()) - polls
