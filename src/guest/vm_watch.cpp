@@ -20,12 +20,16 @@ constexpr auto ping_limit = 3s;
 constexpr auto command_limit = 5s;
 /// What has no answer by then hangs.
 constexpr auto hangs_after = 4s;
+/// So do all that wait when none has had one for so long: sooner than a ping ends, for a look that
+/// is sent then is the first that gets the ping's worker, before the pings of other dead guests.
+constexpr auto all_hang_after = 2s;
 constexpr auto tick = 250ms;
 constexpr auto first_pause = 2s;
 constexpr auto longest_pause = 8s;
 constexpr auto overdue_pause = 1s;
-constexpr auto look_limit = 2s;
-/// Sooner, so that both are known to be silent at the end of a look.
+/// Of a look, which waits for one of the server's workers: each may be waiting for a ping.
+constexpr auto look_limit = ping_limit + 500ms;
+/// Of what needs no worker: a server that is silent for so long has none to wait for.
 constexpr auto list_limit = 1500ms;
 /// Of a chatty console; the last lines are all that is told.
 constexpr std::size_t most_printed = 16u << 10;
@@ -78,6 +82,11 @@ struct Answers {
   std::optional<Error> vm_failure;
   std::optional<std::vector<pve::nodes::NodeSummary>> nodes;
   std::optional<Error> nodes_failure;
+
+  bool server_is_silent() const {
+    return nodes_failure &&
+           (nodes_failure->kind == Errc::unreachable || nodes_failure->kind == Errc::timeout);
+  }
 };
 
 awaitable<void> ask_for_vm(pve::Client& client, pve::VmRef vm, Answers& out) {
@@ -96,15 +105,19 @@ awaitable<void> ask_for_nodes(pve::Client& client, Answers& out) {
   }
 }
 
+/// Nobody waits on for a VM of a server that is silent.
+awaitable<void> ask_for_nodes_and_end_if_silent(pve::Client& client, Answers& out) {
+  co_await ask_for_nodes(client, out);
+  if (out.server_is_silent()) throw *out.nodes_failure;
+}
+
 Sight sight_of(const Answers& answers, const pve::NodeName& node) {
   using Reach = Sight::Reach;
   if (answers.vm) return {.status = *answers.vm};
-  const Error& failure = *answers.vm_failure;
-  if (failure.kind == Errc::not_found) return {.there = false};
+  const auto& failure = answers.vm_failure;  // none when it was not waited for
+  if (failure && failure->kind == Errc::not_found) return {.there = false};
   if (answers.nodes_failure) {
-    const auto kind = answers.nodes_failure->kind;
-    const bool silent = kind == Errc::unreachable || kind == Errc::timeout;
-    return {.reach = silent ? Reach::server_silent : Reach::busy,
+    return {.reach = answers.server_is_silent() ? Reach::server_silent : Reach::busy,
             .said = answers.nodes_failure->said};
   }
   const bool offline = std::ranges::any_of(
@@ -112,8 +125,8 @@ Sight sight_of(const Answers& answers, const pve::NodeName& node) {
   if (offline) return {.reach = Reach::node_offline};
   // The server's proxy to the node: it got no connection (pve-facts section 2).
   constexpr int no_connection = 595;
-  return {.reach = failure.status == no_connection ? Reach::node_silent : Reach::busy,
-          .said = failure.said};
+  return {.reach = failure->status == no_connection ? Reach::node_silent : Reach::busy,
+          .said = failure->said};
 }
 
 }  // namespace
@@ -124,7 +137,7 @@ VmWatch::VmWatch(pve::Client& client, pve::VmRef vm, VmWords words,
 
 awaitable<void> VmWatch::watch(std::function<awaitable<void>(pve::CallOptions)> request) {
   const Asked asked{silence_};
-  const auto state = std::make_shared<Request>();
+  const auto state = std::make_shared<Request>(Request{.made = now()});
   pve::CallOptions options;
   options.on_send = [state] {
     if (!state->sent) state->sent = now();
@@ -168,12 +181,11 @@ awaitable<void> VmWatch::keep_looking(std::shared_ptr<Request> request, bool unt
   for (;;) {
     co_await sleep_for(tick);
     if (until_listening && takes_up_listening()) co_return;
-    const bool hangs = request->sent && now() - *request->sent >= hangs_after;
     const auto end = silence_.end_of(patience_);
     const bool overdue = end && now() >= *end;
     const auto next =
         last + (overdue ? std::min<SteadyTime::duration>(pause, overdue_pause) : pause);
-    if (!(hangs || overdue) || now() < next) continue;
+    if (!(hangs(*request) || overdue) || now() < next) continue;
     last = now();
     if (auto death = co_await look(request->sent.value_or(last), last - overdue_pause)) {
       request->ended_by_us = true;
@@ -182,6 +194,13 @@ awaitable<void> VmWatch::keep_looking(std::shared_ptr<Request> request, bool unt
     pause = silence_.silent_looks() > 0 ? tick
                                         : std::min<SteadyTime::duration>(pause * 2, longest_pause);
   }
+}
+
+/// Also what still waits for a free worker, when guests that hang have them all: what befell those
+/// may have befallen this one, as when the storage of all is full.
+bool VmWatch::hangs(const Request& request) const {
+  if (request.sent && now() - *request.sent >= hangs_after) return true;
+  return now() - std::max(request.made, client_.last_answer()) >= all_hang_after;
 }
 
 bool VmWatch::takes_up_listening() {
@@ -229,7 +248,12 @@ awaitable<std::optional<Error>> VmWatch::look(SteadyTime began, SteadyTime since
 
 awaitable<Sight> VmWatch::see() const {
   Answers answers;
-  co_await with_company(ask_for_vm(client_, vm_, answers), ask_for_nodes(client_, answers));
+  try {
+    co_await with_company(ask_for_vm(client_, vm_, answers),
+                          ask_for_nodes_and_end_if_silent(client_, answers));
+  } catch (const Error&) {
+    if (!answers.server_is_silent()) throw;
+  }
   if (!answers.vm && !answers.nodes && !answers.nodes_failure) {
     co_await ask_for_nodes(client_, answers);
   }

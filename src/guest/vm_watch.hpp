@@ -35,7 +35,8 @@ class VmWatch {
 
  private:
   struct Request {
-    std::optional<SteadyTime> sent;
+    SteadyTime made;
+    std::optional<SteadyTime> sent{};  ///< when a worker was free for it
     bool ended_by_us = false;
   };
   /// What was listened to in one silence.
@@ -48,6 +49,7 @@ class VmWatch {
   awaitable<void> watch(std::function<awaitable<void>(pve::CallOptions)> request);
   awaitable<void> look_while_it_hangs(std::shared_ptr<Request> request);
   awaitable<void> keep_looking(std::shared_ptr<Request> request, bool until_listening);
+  bool hangs(const Request& request) const;
   bool takes_up_listening();
   awaitable<void> listen(Deadline limit);
   awaitable<std::optional<Error>> look(SteadyTime began, SteadyTime since);

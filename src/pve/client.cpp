@@ -108,6 +108,7 @@ struct Client::State {
   Semaphore bulk_reads{bulk_reads_at_once};
   std::map<std::string, std::uint64_t> requests;
   std::uint64_t repeated = 0;
+  std::chrono::steady_clock::time_point last_answer = std::chrono::steady_clock::now();
   std::optional<std::chrono::seconds> clock_offset;
   std::deque<Upid> tasks;
 };
@@ -158,9 +159,16 @@ awaitable<json::value> Client::State::attempt(Call& call) {
   auto response = co_await authenticated(call);
   worker.release();
   bulk.release();
+  std::optional<Error> refusal;
   if (response.status < 200 || response.status >= 300) {
-    throw classify(response.status, response.reason, response.body, call.request.method, call.path);
+    refusal =
+        classify(response.status, response.reason, response.body, call.request.method, call.path);
   }
+  const bool guest_was_silent = refusal && refusal->kind == Errc::agent_down;
+  if (call.options.load != Load::light && !guest_was_silent) {
+    last_answer = std::chrono::steady_clock::now();
+  }
+  if (refusal) throw *std::move(refusal);
   co_return co_await data_of(std::move(response), call);
 }
 
@@ -278,6 +286,10 @@ const Instance& Client::instance() const noexcept {
 
 asio::thread_pool& Client::pool() noexcept {
   return state_->pool;
+}
+
+std::chrono::steady_clock::time_point Client::last_answer() const noexcept {
+  return state_->last_answer;
 }
 
 Stats Client::stats() const {

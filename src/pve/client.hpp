@@ -100,6 +100,10 @@ class Client {
   asio::thread_pool& pool() noexcept;
   Stats stats() const;
 
+  /// When one of the server's workers last had an answer for us other than that a guest is silent;
+  /// when the client was made, before the first.
+  std::chrono::steady_clock::time_point last_answer() const noexcept;
+
   /// Server's clock minus ours, from the Date header of the last answer; empty before the first.
   std::optional<std::chrono::seconds> clock_offset() const noexcept;
 

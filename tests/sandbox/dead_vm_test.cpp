@@ -215,6 +215,33 @@ TEST_F(DyingVm, isToldToHaveLostItsServer) {
               HasSubstr("the server of VM 100 (victim0) on node proxmox does not answer"));
 }
 
+TEST_F(DyingVm, isToldAtOnceThoughAllVmsOfItsServerDie) {
+  // Their pings have all of the server's workers, for 3 s each.
+  with_vms(24, [&](const Vms& vms) -> awaitable<void> {
+    int told = 0;
+    std::chrono::steady_clock::time_point died;
+    auto wait = [&](Vm& vm) -> awaitable<void> {
+      try {
+        co_await vm.exec(command({"sleep", "3600"}));
+      } catch (const Error& error) {
+        EXPECT_THAT(error.what(), HasSubstr("the storage of its disks is full"));
+        ++told;
+      }
+    };
+    auto die = [&]() -> awaitable<void> {
+      co_await sleep_for(2s);
+      guest_->halt("io-error");
+      died = std::chrono::steady_clock::now();
+    };
+    std::vector<awaitable<void>> all_of_them;
+    for (const auto& vm : vms) all_of_them.push_back(wait(*vm));
+    all_of_them.push_back(die());
+    co_await all(std::move(all_of_them));
+    EXPECT_EQ(told, 24);
+    EXPECT_LT(std::chrono::steady_clock::now() - died, told_within);
+  });
+}
+
 TEST_F(DyingVm, isToldToAllItsCommandsAtOnce) {
   with_vm([&](Vm& vm) -> awaitable<void> {
     int told = 0;
