@@ -20,8 +20,8 @@ constexpr auto ping_limit = 3s;
 constexpr auto command_limit = 5s;
 /// What has no answer by then hangs.
 constexpr auto hangs_after = 4s;
-/// So do all that wait when none has had one for so long: sooner than a ping ends, for a look that
-/// is sent then is the first that gets the ping's worker, before the pings of other dead guests.
+/// So does what waits for a worker when no guest has answered for so long: sooner than a ping ends,
+/// for a look that is sent then is the first that gets the ping's worker, before the next pings.
 constexpr auto all_hang_after = 2s;
 constexpr auto tick = 250ms;
 constexpr auto first_pause = 2s;
@@ -199,7 +199,7 @@ awaitable<void> VmWatch::keep_looking(std::shared_ptr<Request> request, bool unt
 /// Also what still waits for a free worker, when guests that hang have them all: what befell those
 /// may have befallen this one, as when the storage of all is full.
 bool VmWatch::hangs(const Request& request) const {
-  if (request.sent && now() - *request.sent >= hangs_after) return true;
+  if (request.sent) return now() - *request.sent >= hangs_after;
   return now() - std::max(request.made, client_.last_answer()) >= all_hang_after;
 }
 
