@@ -18,7 +18,7 @@ from proxmoxsandbox._proxmox_sandbox_environment import ProxmoxSandboxEnvironmen
 from .conftest import Node, bring_up, config_of, take_down
 
 EVALUATION = """
-import sys
+import signal, sys
 from inspect_ai import Task, eval
 from inspect_ai.dataset import Sample
 from inspect_ai.solver import solver
@@ -33,6 +33,8 @@ def long_command():
         return state
     return solve
 
+# The tests may run in the background of a script, whose shell has it ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 task = Task(dataset=[Sample(input="x")], solver=long_command(),
             sandbox=SandboxEnvironmentSpec("proxmox", config_of("user")))
 eval(task, model="mockllm/model", display="none", log_dir=sys.argv[2])
