@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
+from inspect_ai.util import ExecResult
 from inspect_ai.util._concurrency import init_concurrency
 from inspect_ai.util._sandbox import self_check
 
@@ -26,10 +27,26 @@ NOT_FOR_ROOT = {
 }
 
 
+class Patient:
+    """The same sandbox, in which `adduser` has a minute. Its check gives it 10 s, lest it asks for
+    input and waits forever; on a busy machine without KVM it takes up to 20 s."""
+
+    def __init__(self, vm: ProxmoxSandboxEnvironment) -> None:
+        self._vm = vm
+
+    async def exec(self, cmd: list[str], **more: Any) -> ExecResult[str]:
+        if cmd[0] == "adduser":
+            more["timeout"] = 60
+        return await self._vm.exec(cmd, **more)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._vm, name)
+
+
 def run_check(check: Check, vm: ProxmoxSandboxEnvironment, backend: str) -> None:
     async def work() -> None:
         init_concurrency()  # its limiters belong to one event loop
-        await check(vm)
+        await check(Patient(vm))
 
     anyio.run(work, backend=backend)
 
